@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-# Before anything loads OpenMP. The tests run in several processes; more threads than cores only slow them down.
+# Before anything loads OpenMP. The tests run in several processes: more threads than cores slow them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
