@@ -1,0 +1,98 @@
+"""What users may rely on: the public names, and how little ``import trine`` brings in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trine
+import trine.errors
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+
+PUBLIC = [
+    "AccuracyError",
+    "BuildError",
+    "BuilderConfig",
+    "ConfigError",
+    "DataType",
+    "Engine",
+    "EngineFormatError",
+    "EngineSaveError",
+    "EngineVersionError",
+    "ExecutionContext",
+    "ExternalDataError",
+    "InputError",
+    "MissingDependencyError",
+    "ModelImportError",
+    "OptimizationProfile",
+    "Report",
+    "ShapeRange",
+    "TensorInfo",
+    "TrineError",
+    "UnsupportedError",
+    "__version__",
+    "build",
+    "converter",
+    "load",
+    "verify",
+]
+
+HEAVY = ("torch", "torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino", "triton")
+
+
+def in_new_process(program: str) -> str:
+    """What ``program`` prints in a new interpreter."""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_public_names_are_these() -> None:
+    """A name added or removed changes what users may rely on: change this list and CHANGELOG.md with it."""
+    assert sorted(trine.__all__) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    value = getattr(trine, name)
+    assert name in dir(trine)
+    assert value.__doc__
+
+
+def test_every_error_is_public() -> None:
+    assert set(trine.errors.__all__) <= set(trine.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="bulid"):
+        _ = trine.bulid  # type: ignore[attr-defined]
+
+
+def test_import_loads_no_framework() -> None:
+    program = f"import sys, trine; print(*[name for name in {HEAVY} if name in sys.modules])"
+    assert in_new_process(program) == ""
+
+
+def test_star_import_loads_no_builder() -> None:
+    """Even with every public name in hand, nothing that only building needs is loaded."""
+    program = (
+        "import sys\nfrom trine import *\n"
+        "print(*[name for name in ('torch', 'onnx', 'onnx_ir', 'onnxscript') if name in sys.modules])"
+    )
+    assert in_new_process(program) == ""
+
+
+def test_version_is_the_package_version() -> None:
+    pyproject = (SRC.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{trine.__version__}"' in pyproject
