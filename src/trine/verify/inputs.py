@@ -107,7 +107,7 @@ def _random_array(
 
 def build_cases(
     profile: OptimizationProfile,
-    example_inputs: Mapping[str, Array],
+    example_inputs: Mapping[str, Array] | None,
     infos: Sequence[TensorInfo],
     seed: int = 0,
     *,
@@ -122,7 +122,7 @@ def build_cases(
     one of 8, and the comparison shows that a row's answer is the same among other neighbours. An opt batch
     of 1 has no neighbours, so a batch "rows" of a few is put between.
     """
-    cases = [Case("example", dict(example_inputs))]
+    cases = [] if example_inputs is None else [Case("example", dict(example_inputs))]
     names: dict[tuple[tuple[int, ...], ...], str] = {}
     for which in ("min", "opt", "max"):
         key = tuple(profile.shapes(which)[info.name] for info in infos)
