@@ -1,1 +1,98 @@
-"""trine: a trained PyTorch model to fast, verified inference in three steps: import, build, run."""
+"""trine: a trained PyTorch model to fast, verified inference in three steps: import, build, run.
+
+    engine = trine.build(model, example_inputs)
+    engine.save("net.trine")
+    y = trine.load("net.trine")(x)
+
+Names are loaded when first used: importing trine loads neither torch nor any backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trine.builder.builder import build
+    from trine.builder.config import BuilderConfig
+    from trine.dtypes import DataType
+    from trine.engine.engine import Engine
+    from trine.engine.manifest import Manifest, TensorInfo
+    from trine.importers.converters import converter
+    from trine.profile import OptimizationProfile, ShapeRange
+    from trine.runtime.context import ExecutionContext
+    from trine.runtime.runtime import load
+    from trine.verify import verify
+    from trine.verify.report import Report
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BuilderConfig": "trine.builder.config",
+    "DataType": "trine.dtypes",
+    "Engine": "trine.engine.engine",
+    "ExecutionContext": "trine.runtime.context",
+    "Manifest": "trine.engine.manifest",
+    "OptimizationProfile": "trine.profile",
+    "Report": "trine.verify.report",
+    "ShapeRange": "trine.profile",
+    "TensorInfo": "trine.engine.manifest",
+    "build": "trine.builder.builder",
+    "converter": "trine.importers.converters",
+    "load": "trine.runtime.runtime",
+}
+_ERRORS = (
+    "AccuracyError",
+    "BuildError",
+    "ConfigError",
+    "EngineFormatError",
+    "EngineSaveError",
+    "EngineVersionError",
+    "ExternalDataError",
+    "InputError",
+    "MissingDependencyError",
+    "ModelImportError",
+    "TrineError",
+    "UnsupportedError",
+)
+_HOMES.update(dict.fromkeys(_ERRORS, "trine.errors"))
+
+__all__ = [
+    "AccuracyError",
+    "BuildError",
+    "BuilderConfig",
+    "ConfigError",
+    "DataType",
+    "Engine",
+    "EngineFormatError",
+    "EngineSaveError",
+    "EngineVersionError",
+    "ExecutionContext",
+    "ExternalDataError",
+    "InputError",
+    "Manifest",
+    "MissingDependencyError",
+    "ModelImportError",
+    "OptimizationProfile",
+    "Report",
+    "ShapeRange",
+    "TensorInfo",
+    "TrineError",
+    "UnsupportedError",
+    "build",
+    "converter",
+    "load",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'trine' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

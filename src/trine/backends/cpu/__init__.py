@@ -1,0 +1,1 @@
+"""CPU tactics: OpenVINO and ONNX Runtime, each for the whole graph."""

@@ -1,0 +1,159 @@
+"""BuilderConfig: every option of a build, checked the moment it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trine.errors import ConfigError
+from trine.profile import Shape, ShapeRange
+
+__all__ = ["DEVICES", "PRECISIONS", "TACTICS", "BuilderConfig"]
+
+PRECISIONS = ("fp32", "bf16", "fp16", "best")
+DEVICES = ("cpu",)
+TACTICS = ("openvino", "onnxruntime")
+DEFAULT_MAX_BATCH = 64
+
+
+@dataclass(frozen=True)
+class BuilderConfig:
+    """How to build. Frozen; an unknown option or value raises ConfigError at once and says what is allowed.
+
+    precision: "fp32" (truly fp32), "bf16" or "fp16" where the CPU computes in them, or "best": the fastest of
+        these that stays inside the accuracy budget.
+    batch: how many rows a call may have: an int for exactly that many, (min, opt, max) for a range. None: 1 to
+        64 (or the example's batch, if larger), tuned for the example's.
+    dynamic: other dimensions that may vary: {"input": {axis: (min, opt, max)}}.
+    shapes: whole shapes, as trtexec takes them: {"input": (min, opt, max)}, each a tuple of ints. They decide
+        which dimensions are dynamic, and replace ``batch`` and ``dynamic``.
+    device: "cpu".
+    threads: how many threads a call uses; None: as many as the process may run on.
+    tactics: the backends to try; None: all.
+    timing_cache: a file that remembers timings, so that a second build need not measure.
+    verify: compare the engine with its source before handing it over. False is recorded in the engine.
+    accuracy_budget: the largest relative error allowed; None: the table's value for the precision.
+    seed: for the random inputs of timing and verification.
+    progress: show stages on stderr.
+    """
+
+    precision: str = "fp32"
+    batch: int | tuple[int, int, int] | None = None
+    dynamic: Mapping[str, Mapping[int, tuple[int, int, int]]] = field(default_factory=dict)
+    shapes: Mapping[str, ShapeRange | tuple[Shape, Shape, Shape]] = field(default_factory=dict)
+    device: str = "cpu"
+    threads: int | None = None
+    tactics: tuple[str, ...] | None = None
+    timing_cache: str | Path | None = None
+    verify: bool = True
+    accuracy_budget: float | None = None
+    seed: int = 0
+    progress: bool = False
+
+    @classmethod
+    def from_options(cls, **options: Any) -> BuilderConfig:
+        """From keywords. Raises ConfigError for unknown ones, naming the nearest."""
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ConfigError(f"unknown build option {name!r}; {hint}known: {', '.join(known)}")
+        return cls(
+            **{name: value for name, value in options.items() if value is not None or name != "shapes"}
+        )
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("device", self.device, DEVICES)
+        for name in ("verify", "progress"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name}: expected True or False, got {getattr(self, name)!r}")
+        if self.batch is not None:
+            batch = (self.batch,) * 3 if _is_int(self.batch) else self.batch
+            object.__setattr__(self, "batch", _range("batch", batch, lowest=1))
+        object.__setattr__(self, "dynamic", _check_dynamic(self.dynamic))
+        object.__setattr__(self, "shapes", _check_shapes(self.shapes))
+        if self.shapes and (self.batch is not None or self.dynamic):
+            raise ConfigError(
+                "shapes: already says the batch and every dynamic dimension; leave out batch and dynamic"
+            )
+        if self.threads is not None and not (_is_int(self.threads) and 1 <= self.threads <= 4096):
+            raise ConfigError(
+                f"threads: expected a whole number from 1 to 4096 or None, got {self.threads!r}"
+            )
+        if self.tactics is not None:
+            tactics = (self.tactics,) if isinstance(self.tactics, str) else tuple(self.tactics)
+            if not tactics:
+                raise ConfigError(f"tactics: expected at least one of {', '.join(TACTICS)}, got none")
+            for tactic in tactics:
+                _one_of("tactics", tactic, TACTICS)
+            object.__setattr__(self, "tactics", tactics)
+        budget = self.accuracy_budget
+        if budget is not None and not (isinstance(budget, int | float) and 0 < budget < float("inf")):
+            raise ConfigError(
+                f"accuracy_budget: expected a positive relative error such as 1e-3, got {budget!r}"
+            )
+        if not (_is_int(self.seed) and self.seed >= 0):
+            raise ConfigError(f"seed: expected a whole number >= 0, got {self.seed!r}")
+        if self.timing_cache is not None and not isinstance(self.timing_cache, str | Path):
+            raise ConfigError(f"timing_cache: expected a path, got {type(self.timing_cache).__name__}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{option}: {value!r} is unknown; allowed: {', '.join(allowed)}")
+
+
+def _range(what: str, value: Any, lowest: int) -> tuple[int, int, int]:
+    try:
+        low, mid, high = value
+    except (TypeError, ValueError):
+        raise ConfigError(f"{what}: expected an int or (min, opt, max), got {value!r}") from None
+    if not (all(map(_is_int, (low, mid, high))) and lowest <= low <= mid <= high):
+        raise ConfigError(f"{what}: expected whole numbers with {lowest} <= min <= opt <= max, got {value!r}")
+    return low, mid, high
+
+
+def _check_dynamic(dynamic: Any) -> dict[str, dict[int, tuple[int, int, int]]]:
+    if dynamic is None:
+        return {}
+    checked: dict[str, dict[int, tuple[int, int, int]]] = {}
+    if not isinstance(dynamic, Mapping):
+        raise ConfigError(f"dynamic: expected {{input: {{axis: (min, opt, max)}}}}, got {dynamic!r}")
+    for name, axes in dynamic.items():
+        if not isinstance(axes, Mapping):
+            raise ConfigError(f"dynamic[{name!r}]: expected {{axis: (min, opt, max)}}, got {axes!r}")
+        for axis, limits in axes.items():
+            if not (_is_int(axis) and axis >= 0):
+                raise ConfigError(f"dynamic[{name!r}]: expected axes 0, 1, …, got {axis!r}")
+            checked.setdefault(name, {})[axis] = _range(f"dynamic[{name!r}][{axis}]", limits, lowest=0)
+    return checked
+
+
+def _check_shapes(shapes: Any) -> dict[str, ShapeRange]:
+    if not shapes:
+        return {}
+    if not isinstance(shapes, Mapping):
+        raise ConfigError(f"shapes: expected {{input: (min, opt, max)}}, got {shapes!r}")
+    checked = {}
+    for name, value in shapes.items():
+        if isinstance(value, ShapeRange):
+            checked[name] = value
+            continue
+        try:
+            low, mid, high = (tuple(int(dim) for dim in shape) for shape in value)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"shapes[{name!r}]: expected three shapes (min, opt, max), e.g. ((1,3,224,224),)*3, got {value!r}"
+            ) from None
+        checked[name] = ShapeRange(low, mid, high)
+    return checked

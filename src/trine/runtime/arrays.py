@@ -1,0 +1,72 @@
+"""Arrays at the border: NumPy, PyTorch and anything with DLPack in; the caller's own kind out; no copies."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from trine.dtypes import DataType
+from trine.errors import InputError
+
+__all__ = ["as_numpy", "as_torch", "is_torch"]
+
+
+def is_torch(value: object) -> bool:
+    """Whether ``value`` is a PyTorch tensor. Never imports torch: who holds a tensor has it loaded."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def as_numpy(name: str, value: Any) -> np.ndarray:
+    """``value`` as a NumPy array over the same memory.
+
+    NumPy has no bfloat16 in DLPack, so such tensors travel as int16 and are viewed as ml_dtypes' bfloat16.
+    Raises InputError for what is no array, or lives on another device.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if is_torch(value):
+        return _torch_as_numpy(name, value)
+    if hasattr(value, "__dlpack__"):
+        try:
+            return np.from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError, ValueError) as err:
+            raise InputError(
+                f"input {name!r}: a {type(value).__name__} on this device cannot be read without a copy ({err}); "
+                "pass an array in host memory"
+            ) from err
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    raise InputError(
+        f"input {name!r}: expected an array (NumPy, PyTorch or DLPack), got {type(value).__name__}; "
+        "wrap it in np.asarray(…, dtype=…)"
+    )
+
+
+def _torch_as_numpy(name: str, tensor: Any) -> np.ndarray:
+    torch = sys.modules["torch"]
+    if tensor.device.type != "cpu":
+        raise InputError(
+            f"input {name!r}: expected a tensor in host memory, got one on {tensor.device}; pass {name}.cpu()"
+        )
+    tensor = tensor.detach()
+    if tensor.is_conj() or tensor.is_neg():
+        tensor = tensor.resolve_conj().resolve_neg()
+    if tensor.layout != torch.strided:
+        raise InputError(
+            f"input {name!r}: expected a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
+        )
+    if tensor.dtype == torch.bfloat16:
+        return np.from_dlpack(tensor.view(torch.int16)).view(DataType.BFLOAT16.numpy)
+    array: np.ndarray = np.from_dlpack(tensor)
+    return array
+
+
+def as_torch(array: np.ndarray) -> Any:
+    """``array`` as a PyTorch tensor over the same memory."""
+    torch = sys.modules["torch"]
+    if array.dtype.name == "bfloat16":
+        return torch.from_dlpack(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_dlpack(array)

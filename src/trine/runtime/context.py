@@ -1,0 +1,214 @@
+"""ExecutionContext: one caller's buffers over an engine; checks what comes in, hands back what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from trine.dtypes import DataType
+from trine.engine.manifest import TensorInfo
+from trine.errors import InputError
+from trine.profile import ShapeRange
+from trine.runtime.arrays import as_numpy, as_torch, is_torch
+from trine.runtime.executor import Executor, Session
+
+__all__ = ["ExecutionContext"]
+
+# Outputs from this size on are allocated here and written in place, where the backend would otherwise copy.
+_ALLOCATE_BYTES = 256 * 1024
+
+
+class _InputCheck:
+    """One input's contract, taken apart once so that a call costs a few comparisons."""
+
+    __slots__ = ("dtype", "info", "name", "range", "shape", "symbols")
+
+    def __init__(self, info: TensorInfo, shape_range: ShapeRange | None) -> None:
+        self.name, self.info, self.range = info.name, info, shape_range
+        self.dtype = info.dtype.numpy
+        self.shape = info.shape
+        self.symbols = tuple((axis, dim) for axis, dim in enumerate(info.shape) if isinstance(dim, str))
+
+    def check(self, array: np.ndarray, bound: dict[str, int]) -> np.ndarray:
+        """``array``, C-contiguous, if it fits; binds the dynamic dimensions' symbols in ``bound``."""
+        if array.dtype != self.dtype and not (
+            self.info.dtype is DataType.STRING and array.dtype.kind in "OSUT"
+        ):
+            raise InputError(
+                f"input {self.name!r}: expected {self.info.dtype.value}, got {array.dtype}; "
+                f"convert it, e.g. x.astype(np.{self.info.dtype.value})"
+            )
+        shape = array.shape
+        if len(shape) != len(self.shape):
+            raise InputError(
+                f"input {self.name!r}: expected {len(self.shape)} dimensions {_show(self.shape)}, "
+                f"got {len(shape)}: {shape}{_batch_hint(self.shape, shape)}"
+            )
+        for axis, (got, want) in enumerate(zip(shape, self.shape, strict=True)):
+            if isinstance(want, int) and got != want:
+                raise InputError(
+                    f"input {self.name!r}: axis {axis} is {got}, expected {want}; the engine takes {_show(self.shape)}"
+                )
+        if self.range is not None and self.symbols and not self.range.admits(shape):
+            self._refuse_range(shape)
+        for axis, symbol in self.symbols:
+            if bound.setdefault(symbol, shape[axis]) != shape[axis]:
+                raise InputError(
+                    f"input {self.name!r}: axis {axis} ({symbol}) is {shape[axis]}, but another input "
+                    f"has {symbol} = {bound[symbol]}; they must agree"
+                )
+        return array if array.flags.c_contiguous else array.copy(order="C")
+
+    def _refuse_range(self, shape: tuple[int, ...]) -> None:
+        assert self.range is not None
+        for axis, symbol in self.symbols:
+            low, high = self.range.min[axis], self.range.max[axis]
+            if not low <= shape[axis] <= high:
+                raise InputError(
+                    f"input {self.name!r}: axis {axis} ({symbol}) is {shape[axis]}, but the engine's profile goes "
+                    f"from {low} to {high}; {'send at least one row' if shape[axis] == 0 else 'split the input'}, "
+                    f"or build with a wider profile"
+                )
+
+
+class ExecutionContext:
+    """One line of execution over an engine. Use one per thread; close it, or use it in a ``with``."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        inputs: tuple[TensorInfo, ...],
+        outputs: tuple[TensorInfo, ...],
+        ranges: Mapping[str, ShapeRange],
+    ) -> None:
+        session = executor.open_session()
+        self._session: Session | None = session
+        self._checks = {info.name: _InputCheck(info, ranges.get(info.name)) for info in inputs}
+        self._outputs = outputs
+        self._no_outputs: list[np.ndarray | None] = [None] * len(outputs)
+        self._allocates = session.writes_in_place
+
+    def execute(self, inputs: Mapping[str, Any], out: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Run once.
+
+        Args:
+            inputs: an array for each input's name: NumPy, PyTorch on the CPU, or anything with DLPack.
+            out: arrays to write outputs into, by name; C-contiguous, of the exact dtype and shape.
+
+        Returns:
+            Every output by name. NumPy arrays, or PyTorch tensors when any input was one. Those in ``out`` are
+            the caller's own objects.
+
+        Raises:
+            InputError: a name, count, dtype, rank, shape or device does not fit.
+        """
+        session = self._session
+        if session is None:
+            raise InputError(
+                "this execution context is closed; create another with engine.create_execution_context()"
+            )
+        if inputs.keys() != self._checks.keys():
+            self._refuse_names(inputs)
+        bound: dict[str, int] = {}
+        arrays = []
+        torch_caller = False
+        for name, check in self._checks.items():
+            value = inputs[name]
+            if type(value) is not np.ndarray:
+                torch_caller = torch_caller or is_torch(value)
+                value = as_numpy(name, value)
+            arrays.append(check.check(value, bound))
+        targets = self._no_outputs
+        if out is not None:
+            targets = self._check_out(out, bound)
+        elif self._allocates:
+            targets = [self._allocate(info, bound) for info in self._outputs]
+        results = session.run(arrays, targets)
+        answers: dict[str, Any] = {}
+        for info, array in zip(self._outputs, results, strict=True):
+            if out is not None and info.name in out:
+                if all(array is not target for target in targets):
+                    _fill(info.name, out[info.name], array)
+                answers[info.name] = out[info.name]
+            else:
+                answers[info.name] = as_torch(array) if torch_caller else array
+        return answers
+
+    def _refuse_names(self, inputs: Mapping[str, Any]) -> None:
+        wanted, got = list(self._checks), list(inputs)
+        missing = [name for name in wanted if name not in inputs]
+        extra = [name for name in got if name not in self._checks]
+        parts = []
+        if missing:
+            parts.append(f"missing {missing}")
+        if extra:
+            parts.append(f"unknown {extra}")
+        raise InputError(f"inputs: {' and '.join(parts)}; the engine takes {wanted}")
+
+    def _shape_of(self, info: TensorInfo, bound: Mapping[str, int]) -> tuple[int, ...] | None:
+        shape = tuple(dim if isinstance(dim, int) else bound.get(dim, -1) for dim in info.shape)
+        return None if -1 in shape else shape
+
+    def _allocate(self, info: TensorInfo, bound: Mapping[str, int]) -> np.ndarray | None:
+        shape = self._shape_of(info, bound)
+        if shape is None or info.dtype is DataType.STRING:
+            return None
+        nbytes = int(np.prod(shape, dtype=np.int64)) * info.dtype.bits // 8
+        return np.empty(shape, info.dtype.numpy) if nbytes >= _ALLOCATE_BYTES else None
+
+    def _check_out(self, out: Mapping[str, Any], bound: Mapping[str, int]) -> list[np.ndarray | None]:
+        known = {info.name for info in self._outputs}
+        unknown = [name for name in out if name not in known]
+        if unknown:
+            raise InputError(f"out: unknown {unknown}; the engine's outputs are {sorted(known)}")
+        targets: list[np.ndarray | None] = []
+        for info in self._outputs:
+            if info.name not in out:
+                targets.append(None)
+                continue
+            array = as_numpy(info.name, out[info.name])
+            shape = self._shape_of(info, bound)
+            if array.dtype != info.dtype.numpy or (shape is not None and array.shape != shape):
+                raise InputError(
+                    f"out {info.name!r}: expected {info.dtype.value} {shape or _show(info.shape)}, "
+                    f"got {array.dtype} {array.shape}"
+                )
+            if shape is None:  # known only once the values are: filled by a copy afterwards
+                targets.append(None)
+                continue
+            if not (array.flags.c_contiguous and array.flags.writeable):
+                raise InputError(
+                    f"out {info.name!r}: expected a writeable C-contiguous array; allocate it with np.empty"
+                )
+            targets.append(array)
+        return targets
+
+    def close(self) -> None:
+        """Let go of the buffers; the context cannot be used afterwards."""
+        self._session = None
+
+    def __enter__(self) -> ExecutionContext:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _fill(name: str, target: Any, array: np.ndarray) -> None:
+    destination = as_numpy(name, target)
+    if destination.shape != array.shape:
+        raise InputError(f"out {name!r}: expected shape {array.shape}, got {destination.shape}")
+    np.copyto(destination, array)
+
+
+def _show(shape: tuple[int | str, ...]) -> str:
+    return "(" + ", ".join(str(dim) for dim in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+def _batch_hint(want: tuple[int | str, ...], got: tuple[int, ...]) -> str:
+    return "; add a batch dimension: x[None]" if len(got) == len(want) - 1 else ""

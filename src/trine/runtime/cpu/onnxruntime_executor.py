@@ -1,0 +1,187 @@
+"""A whole graph run by ONNX Runtime's CPU kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trine.dtypes import DataType
+from trine.engine.manifest import TensorInfo
+from trine.engine.portable_graph import PortableGraph
+from trine.errors import BuildError, MissingDependencyError
+
+__all__ = ["OnnxRuntimeExecutor", "load_onnxruntime"]
+
+_EXTERNAL = "weights"  # the location written into the model; the bytes are handed over beside it
+
+
+def load_onnxruntime() -> Any:
+    """The onnxruntime module. Raises MissingDependencyError where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as err:
+        raise MissingDependencyError(
+            "this needs ONNX Runtime, which is not installed: pip install onnxruntime"
+        ) from err
+    return onnxruntime
+
+
+class OnnxRuntimeExecutor:
+    """One InferenceSession, shared by every trine session: its ``run`` may be called from many threads."""
+
+    def __init__(
+        self,
+        graph: PortableGraph,
+        inputs: Sequence[TensorInfo],
+        outputs: Sequence[TensorInfo],
+        *,
+        threads: int,
+        options: Mapping[str, Any],
+    ) -> None:
+        """Compile ``graph``. ``options``: "optimization" ("all" or "none").
+
+        Raises BuildError with ONNX Runtime's reason when it refuses the graph.
+        """
+        ort = load_onnxruntime()
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+        session_options = ort.SessionOptions()
+        session_options.intra_op_num_threads = threads
+        session_options.inter_op_num_threads = 1
+        session_options.log_severity_level = 4  # a refusal reaches the caller as an exception, not as a print
+        level = ort.GraphOptimizationLevel
+        session_options.graph_optimization_level = (
+            level.ORT_DISABLE_ALL if options.get("optimization") == "none" else level.ORT_ENABLE_ALL
+        )
+        # A context may meet another batch at each call; patterns are planned for one shape only.
+        session_options.enable_mem_pattern = False
+        self._weights = graph.weights  # ONNX Runtime reads them in place: they must outlive the session
+        try:
+            if graph.weights:
+                session_options.add_external_initializers(
+                    [weight.name for weight in graph.weights],
+                    [_ort_value(ort, weight.array, weight.dtype) for weight in graph.weights],
+                )
+            self._session = ort.InferenceSession(
+                graph.external(_EXTERNAL), session_options, providers=["CPUExecutionProvider"]
+            )
+        except (
+            errors.Fail,
+            errors.InvalidArgument,
+            errors.InvalidGraph,
+            errors.InvalidProtobuf,
+            errors.NotImplemented,
+            errors.RuntimeException,
+            errors.EPFail,
+            errors.NoSuchFile,
+            errors.ModelLoaded,
+            errors.NoModel,
+            RuntimeError,
+            ValueError,
+            NotImplementedError,
+        ) as err:
+            raise BuildError(f"ONNX Runtime {ort.__version__} refuses the graph: {_first_line(err)}") from err
+        self._input_names = [info.name for info in inputs]
+        self._output_names = [info.name for info in outputs]
+        self._raw = any(_needs_ort_value(info.dtype) for info in (*inputs, *outputs))
+        self._inputs, self._outputs, self._ort = tuple(inputs), tuple(outputs), ort
+
+    def open_session(self) -> OnnxRuntimeSession:
+        """A new session over the shared weights."""
+        if self._raw:
+            return _OrtValueSession(self._session, self._ort, self._inputs, self._outputs)
+        return OnnxRuntimeSession(self._session, self._input_names, self._output_names)
+
+    def close(self) -> None:
+        """Free the InferenceSession."""
+        del self._session, self._weights
+
+
+class OnnxRuntimeSession:
+    """Calls ``InferenceSession.run``, or binds the outputs where the caller brings memory for them."""
+
+    writes_in_place = False  # ONNX Runtime returns new arrays, which are the caller's to keep
+
+    def __init__(self, session: Any, input_names: list[str], output_names: list[str]) -> None:
+        self._session = session
+        self._run = session.run
+        self._input_names = input_names
+        self._output_names = output_names
+
+    def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """See ``trine.runtime.executor.Session.run``."""
+        feeds = dict(zip(self._input_names, inputs, strict=True))
+        if all(out is None for out in outputs):
+            results: list[np.ndarray] = self._run(self._output_names, feeds)
+            return results
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        for name, out in zip(self._output_names, outputs, strict=True):
+            if out is None:
+                binding.bind_output(name, "cpu")
+            else:
+                binding.bind_output(name, "cpu", 0, out.dtype.type, out.shape, out.ctypes.data)
+        self._session.run_with_iobinding(binding)
+        values = binding.get_outputs()
+        return [out if out is not None else value.numpy() for out, value in zip(outputs, values, strict=True)]
+
+
+class _OrtValueSession(OnnxRuntimeSession):
+    """For types that NumPy lacks (bfloat16, fp8, int4): they travel as OrtValues over the same bytes."""
+
+    def __init__(
+        self, session: Any, ort: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]
+    ) -> None:
+        super().__init__(session, [info.name for info in inputs], [info.name for info in outputs])
+        self._ort, self._inputs, self._outputs = ort, inputs, outputs
+
+    def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """See ``trine.runtime.executor.Session.run``."""
+        feeds = {
+            info.name: _ort_value(self._ort, array, info.dtype)
+            for info, array in zip(self._inputs, inputs, strict=True)
+        }
+        values = self._session.run_with_ort_values(self._output_names, feeds)
+        results = []
+        for info, value, out in zip(self._outputs, values, outputs, strict=True):
+            array = _from_ort_value(value, info.dtype)
+            if out is not None:
+                np.copyto(out, array)
+                array = out
+            results.append(array)
+        return results
+
+
+def _first_line(err: BaseException) -> str:
+    return " ".join(str(err).split())[:600]
+
+
+def _needs_ort_value(dtype: DataType) -> bool:
+    return (
+        dtype is not DataType.STRING
+        and dtype.numpy.kind == "V"
+        or dtype.value.startswith(("bfloat", "float8"))
+    )
+
+
+def _ort_value(ort: Any, array: np.ndarray, dtype: DataType) -> Any:
+    if not _needs_ort_value(dtype):
+        return ort.OrtValue.ortvalue_from_numpy(array)
+    carrier = np.uint16 if dtype.bits == 16 else np.uint8
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(carrier), dtype.onnx)
+
+
+def _from_ort_value(value: Any, dtype: DataType) -> np.ndarray:
+    if not _needs_ort_value(dtype):
+        array: np.ndarray = value.numpy()
+        return array
+    # OrtValue.numpy() refuses these types; DLPack of the raw bytes does not exist either, so read the memory.
+    import ctypes
+
+    shape = tuple(value.shape())
+    count = int(np.prod(shape, dtype=np.int64)) * dtype.bits // 8
+    raw = (ctypes.c_ubyte * count).from_address(value.data_ptr())
+    return np.frombuffer(bytes(raw), dtype=np.uint8).view(dtype.numpy).reshape(shape)

@@ -1,0 +1,94 @@
+"""From an engine file to an engine that runs: read, check, compile the plan for this machine."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from trine.engine.engine import Engine
+from trine.engine.format import read_engine
+from trine.engine.manifest import Manifest
+from trine.engine.portable_graph import PortableGraph
+from trine.errors import BuildError, MissingDependencyError
+from trine.runtime.cpu import CpuPlan, compile_cpu_plan
+from trine.runtime.cpu.features import cpu_model
+from trine.runtime.executor import Executor
+from trine.versions import package_version
+
+__all__ = ["load"]
+
+log = logging.getLogger("trine")
+
+CPU_PLAN = "plan/cpu"
+
+
+def load(source: str | Path | bytes, *, threads: int | None = None) -> Engine:
+    """Load an engine from a file, or from the bytes of one.
+
+    Args:
+        source: the path that ``Engine.save`` wrote, or the bytes that ``Engine.serialize`` gave.
+        threads: how many threads a call may use; None keeps what the engine was built with.
+
+    The graph is compiled for this machine. Where the plan was made for another CPU, or with other library
+    versions, that is logged; where the backend that it chose is missing here, the other one is taken.
+
+    Raises:
+        EngineFormatError: the file is damaged or no engine; ``section`` says where.
+        BuildError: no backend here can run the graph.
+        MissingDependencyError: no backend is installed.
+    """
+    contents = read_engine(Path(source).expanduser() if isinstance(source, str) else source)
+    plan = CpuPlan.from_bytes(contents.plans[CPU_PLAN]) if CPU_PLAN in contents.plans else None
+    if threads is not None and plan is not None:
+        plan = CpuPlan(plan.tactic, threads, plan.options, plan.cpu, plan.versions)
+    plan, executor = _compile(plan, contents.manifest, contents.graph, threads or 0)
+    return Engine(contents.manifest, contents.graph, contents.plans, plan, executor, owner=contents)
+
+
+def _compile(
+    plan: CpuPlan | None, manifest: Manifest, graph: PortableGraph, threads: int
+) -> tuple[CpuPlan, Executor]:
+    """The plan's own backend first, then the other one at the same precision."""
+    if plan is None:
+        log.warning("%s: the engine holds no plan for CPUs; compiling its graph for this one", manifest.name)
+        candidates = [CpuPlan("openvino", threads, {"precision": "fp32"}), CpuPlan("onnxruntime", threads)]
+    else:
+        _log_differences(plan, manifest.name)
+        candidates = [plan]
+        if plan.tactic == "openvino":
+            candidates.append(CpuPlan("onnxruntime", plan.threads))
+        else:
+            candidates.append(CpuPlan("openvino", plan.threads, {"precision": "fp32"}))
+    failures: list[str] = []
+    missing: MissingDependencyError | None = None
+    for candidate in candidates:
+        try:
+            executor = compile_cpu_plan(candidate, graph, manifest.inputs, manifest.outputs)
+        except MissingDependencyError as err:
+            missing = err
+            failures.append(f"{candidate.tactic}: {err}")
+        except BuildError as err:
+            failures.append(f"{candidate.tactic}: {err}")
+        else:
+            if failures:
+                log.warning(
+                    "%s: running with %s, because %s", manifest.name, candidate.tactic, "; ".join(failures)
+                )
+            return candidate, executor
+    if missing is not None and len(failures) == len(candidates):
+        raise MissingDependencyError(
+            "no backend can run this engine here: " + "; ".join(failures)
+        ) from missing
+    raise BuildError("no backend can run this engine here: " + "; ".join(failures))
+
+
+def _log_differences(plan: CpuPlan, name: str) -> None:
+    """Say so when the plan comes from elsewhere: it still holds, but its timings do not."""
+    differences = []
+    if plan.cpu != cpu_model():
+        differences.append(f"built on {plan.cpu!r}, this is {cpu_model()!r}")
+    built_with, here = plan.versions.get(plan.tactic), package_version(plan.tactic)
+    if built_with != here:
+        differences.append(f"built with {plan.tactic} {built_with}, this is {here}")
+    if differences:
+        log.info("%s: recompiling from the graph: %s", name, "; ".join(differences))

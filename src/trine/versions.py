@@ -1,0 +1,24 @@
+"""Versions of the packages that a build depended on, without importing them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from importlib import metadata
+
+__all__ = ["installed_versions", "package_version"]
+
+
+@functools.cache
+def package_version(package: str) -> str | None:
+    """The installed version of a distribution, or None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those of ``packages`` that are installed."""
+    found = ((package, package_version(package)) for package in packages)
+    return {package: version for package, version in found if version is not None}
