@@ -14,7 +14,7 @@ JOBS ?= 2
 
 BIN := .venv/bin
 READY := .venv/.ready
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet \
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet \
 	--constraint requirements/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: help setup demo check test test-gpu clean

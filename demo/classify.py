@@ -2,8 +2,8 @@
 
 Usage: python demo/classify.py ENGINE ANSWERS.npz
 
-It stands for the machine that the model is shipped to. Everything that only building needs is shut out before trine is
-imported, so an import of it, however deep, would fail here and not pass unseen.
+It stands for the machine that the model is shipped to. Everything that only building needs is shut out before
+trine is imported, so an import of it, however deep, would fail here and not pass unseen.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _ShutOut(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname.partition(".")[0] in BUILD_ONLY:
-            raise ModuleNotFoundError(f"{fullname} is shut out: this process only runs engines", name=fullname)
+            raise ModuleNotFoundError(f"{fullname}: this process only runs engines", name=fullname)
         return None
 
 

@@ -1,4 +1,4 @@
-"""The whole of trine on real input: a trained classifier and six photographs, from PyTorch to an answer without it.
+"""The whole of trine on real input: a trained classifier, six photographs, and answers without PyTorch.
 
 Usage: make demo, or python demo/main.py [folder for the results, by default demo-out]
 """
@@ -77,7 +77,8 @@ def print_answers(answers: list[Answer]) -> None:
 
 def print_latency(latency: dict[int, dict[str, float]]) -> None:
     """Medians, and how many times faster the engine is."""
-    table = Table(title=f"Latency, median, {THREADS} threads each, taking turns", title_justify="left", box=None)
+    title = f"Latency, median, {THREADS} threads each, taking turns"
+    table = Table(title=title, title_justify="left", box=None)
     for heading in ("batch", "PyTorch eager", "trine", "speedup"):
         table.add_column(heading, justify="right")
     for size, medians in latency.items():
@@ -111,7 +112,7 @@ def main(folder: Path) -> None:
     print_answers(answers)
     difference = float(np.abs(new_process["logits"] - from_pytorch).max())
     scale = float(np.abs(from_pytorch).max())
-    console.print(f"Largest difference in {from_pytorch.size} logits: {difference:.1e} (largest logit {scale:.1f})\n")
+    console.print(f"Largest difference in {from_pytorch.size} logits: {difference:.1e} of {scale:.1f}\n")
     if difference > 1e-4 * scale:
         raise SystemExit("The engine's answers differ from PyTorch's by more than 1e-4 of the largest logit.")
 

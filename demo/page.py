@@ -13,37 +13,7 @@ from PIL import Image
 
 import trine
 
-STYLE = """
-:root { --ink: #1d2330; --soft: #667085; --line: #e4e7ec; --ours: #0f766e; --theirs: #c2c8d2; --paper: #fff; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e7eaf0; --soft: #98a2b3; --line: #2b3240; --ours: #2dd4bf; --theirs: #475467; --paper: #12161f; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 3rem 1.25rem 5rem; max-width: 68rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { margin: 0 0 .25rem; font-size: 2rem; letter-spacing: -.02em; }
-h2 { margin: 3rem 0 1rem; font-size: 1.25rem; }
-.lead, .note, figcaption { color: var(--soft); }
-.facts { display: flex; flex-wrap: wrap; gap: 1rem 3rem; margin: 2rem 0 0; padding: 0; list-style: none; }
-.facts b { display: block; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.facts span { color: var(--soft); font-size: .875rem; }
-.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 2rem 1.5rem; }
-figure { margin: 0; }
-figure img { display: block; width: 100%; aspect-ratio: 3 / 2; object-fit: cover; border-radius: 6px; }
-figcaption { margin: .5rem 0; font-size: .8125rem; }
-.guess { display: grid; grid-template-columns: 1fr 3.4rem 3.4rem; gap: .5rem; font-size: .875rem; }
-.guess span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.guess b, .guess i { font-weight: 400; font-style: normal; text-align: right; font-variant-numeric: tabular-nums; }
-.guess i { color: var(--soft); }
-.guess.head { color: var(--soft); font-size: .75rem; }
-.bar { height: 3px; margin-bottom: .375rem; background: var(--line); border-radius: 2px; }
-.bar div { height: 100%; background: var(--ours); border-radius: 2px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .375rem 1.5rem .375rem 0; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-th { color: var(--soft); font-size: .8125rem; font-weight: 500; }
-iframe { width: 100%; height: 44rem; border: 1px solid var(--line); border-radius: 6px; background: #fff; }
-"""
+STYLE = Path(__file__).with_name("page.css")
 
 
 def _thumbnail(photo: Photo) -> str:
@@ -80,9 +50,8 @@ def _latency_rows(latency: dict[int, dict[str, float]]) -> str:
     rows = []
     for size, medians in latency.items():
         eager, ours = medians["PyTorch eager"], medians["trine"]
-        rows.append(
-            f"<tr><td>{size}</td><td>{eager:.1f} ms</td><td>{ours:.1f} ms</td><td>{eager / ours:.1f}×</td></tr>"
-        )
+        cells = (str(size), f"{eager:.1f} ms", f"{ours:.1f} ms", f"{eager / ours:.1f}&times;")
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return "".join(rows)
 
 
@@ -104,18 +73,21 @@ def write_page(
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>trine: EfficientNet-Lite0 on six photographs</title>
-<style>{STYLE}</style>
+<style>{STYLE.read_text(encoding="utf-8")}</style>
 <h1>EfficientNet-Lite0 on six photographs</h1>
 <p class="lead">Imported from PyTorch, built into one file, loaded in a process without PyTorch.</p>
 <ul class="facts">
 <li><b>{agree} of {len(answers)}</b><span>photos where the first answer is PyTorch's</span></li>
 <li><b>{difference:.1e}</b><span>largest difference in a logit (largest logit {scale:.1f})</span></li>
-<li><b>{speedup:.1f}×</b><span>PyTorch eager's speed, one photo at a time</span></li>
+<li><b>{speedup:.1f}&times;</b><span>PyTorch eager's speed, one photo at a time</span></li>
 </ul>
 <h2>Answers</h2>
 <div class="photos">{"".join(_figure(answer) for answer in answers)}</div>
 <h2>Speed</h2>
-<table><tr><th>batch</th><th>PyTorch eager</th><th>trine</th><th>speedup</th></tr>{_latency_rows(latency)}</table>
+<table>
+<tr><th>batch</th><th>PyTorch eager</th><th>trine</th><th>speedup</th></tr>
+{_latency_rows(latency)}
+</table>
 <p class="note">Medians, measured in turns on this machine's CPU with {threads} threads each.</p>
 <h2>The engine's layers</h2>
 {_layers(engine)}

@@ -1,4 +1,4 @@
-"""The demo's six photographs, which ship inside scikit-image and scikit-learn, and how the network wants them."""
+"""The six photographs, which ship inside scikit-image and scikit-learn, and how the network wants them."""
 
 from __future__ import annotations
 

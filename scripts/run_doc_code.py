@@ -66,7 +66,7 @@ def run(path: Path) -> Outcome:
         try:
             program, blocks = page_program(path)
         except SyntaxError as err:
-            return Outcome(path, 0, 0.0, f"{err.filename}: {err}")
+            return Outcome(path, 0, 0.0, f"{err.filename}: SyntaxError: {err}")
         if not blocks:
             return Outcome(path, 0, 0.0, "")
     else:
