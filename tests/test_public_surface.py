@@ -36,7 +36,6 @@ PUBLIC = [
     "TensorInfo",
     "TrineError",
     "UnsupportedError",
-    "__version__",
     "build",
     "converter",
     "load",
