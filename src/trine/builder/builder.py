@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,9 +45,7 @@ _LOWER_PRECISIONS = ("bf16", "fp16")
 _PACKAGES = ("trine", "numpy", "openvino", "onnxruntime", "onnx", "onnx-ir", "onnxscript", "torch")
 
 
-def build(
-    source: Any, example_inputs: Any = None, *, config: BuilderConfig | None = None, **options: Any
-) -> Engine:
+def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | None = None, **options: Any) -> Engine:
     """Turn a trained model into a verified engine.
 
     Args:
@@ -65,14 +64,12 @@ def build(
         BuildError: nothing that compiled could run.
     """
     if config is not None and options:
-        raise ConfigError(
-            f"give options either as config= or as keywords, not both; got {sorted(options)} too"
-        )
+        raise ConfigError(f"give options either as config= or as keywords, not both; got {sorted(options)} too")
     config = config or BuilderConfig.from_options(**options)
     stages = Stages(show=config.progress)
 
     with stages("import"):
-        imported = import_model(source, example_inputs, config=config, dynamic_axes=requested_axes(config))
+        imported = _import(source, example_inputs, config, stages)
         inputs, _ = tensor_infos(imported.model)
         profile = choose_profile(inputs, imported.example_inputs, config)
 
@@ -119,6 +116,21 @@ def build(
     executor = chosen.executor
     assert executor is not None
     return Engine(manifest, graph, {CPU_PLAN: chosen.plan.to_bytes()}, chosen.plan, executor)
+
+
+def _import(source: Any, example_inputs: Any, config: BuilderConfig, stages: Stages) -> ImportedModel:
+    """Import with what the options say of shapes."""
+    is_module = not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)
+    batch = config.batch
+    return import_model(
+        source,
+        example_inputs,
+        dynamic_axes=requested_axes(config) or "auto",
+        batch="dynamic" if isinstance(batch, tuple) and batch[0] != batch[2] else "auto",
+        shapes=None if is_module else {name: shape_range.opt for name, shape_range in config.shapes.items()},
+        seed=config.seed,
+        on_stage=lambda name: stages.detail(f"import: {name}"),
+    )
 
 
 @dataclass
@@ -202,9 +214,7 @@ class _Task:
                 break  # the others are compiled only if this one should fail its verification
             self._compile_one(candidate)
         if all(candidate.executor is None for candidate in able):
-            problems = [
-                f"{candidate.label}: {reason}" for candidate in candidates for reason in candidate.reasons
-            ]
+            problems = [f"{candidate.label}: {reason}" for candidate in candidates for reason in candidate.reasons]
             raise UnsupportedError(
                 f"{self.imported.name}: no backend here can run this graph:\n  " + "\n  ".join(problems),
                 problems,
@@ -291,7 +301,7 @@ class _Task:
             refusals = {candidate.label: "; ".join(candidate.reasons) for candidate in ranked}
             raise BuildError(f"{self.imported.name}: nothing that was timed before compiles now", refusals)
         raise AccuracyError(
-            f"{self.imported.name}: the engine's answers are outside the accuracy budget; no engine was made.\n{first}\n"
+            f"{self.imported.name}: the answers are outside the accuracy budget; no engine was made.\n{first}\n"
             "Raise accuracy_budget= if this is good enough, or build with a higher precision",
             first,
         )

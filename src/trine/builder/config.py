@@ -63,9 +63,7 @@ class BuilderConfig:
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ConfigError(f"unknown build option {name!r}; {hint}known: {', '.join(known)}")
-        return cls(
-            **{name: value for name, value in options.items() if value is not None or name != "shapes"}
-        )
+        return cls(**{name: value for name, value in options.items() if value is not None or name != "shapes"})
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -79,15 +77,12 @@ class BuilderConfig:
         object.__setattr__(self, "dynamic", _check_dynamic(self.dynamic))
         object.__setattr__(self, "shapes", _check_shapes(self.shapes))
         if self.shapes and (self.batch is not None or self.dynamic):
-            raise ConfigError(
-                "shapes: already says the batch and every dynamic dimension; leave out batch and dynamic"
-            )
+            raise ConfigError("shapes: already says the batch and every dynamic dimension; leave out batch and dynamic")
         if self.threads is not None and not (_is_int(self.threads) and 1 <= self.threads <= 4096):
-            raise ConfigError(
-                f"threads: expected a whole number from 1 to 4096 or None, got {self.threads!r}"
-            )
+            raise ConfigError(f"threads: expected a whole number from 1 to 4096 or None, got {self.threads!r}")
         if self.tactics is not None:
-            tactics = (self.tactics,) if isinstance(self.tactics, str) else tuple(self.tactics)
+            named: Any = self.tactics
+            tactics = (named,) if isinstance(named, str) else tuple(named)
             if not tactics:
                 raise ConfigError(f"tactics: expected at least one of {', '.join(TACTICS)}, got none")
             for tactic in tactics:
@@ -95,9 +90,7 @@ class BuilderConfig:
             object.__setattr__(self, "tactics", tactics)
         budget = self.accuracy_budget
         if budget is not None and not (isinstance(budget, int | float) and 0 < budget < float("inf")):
-            raise ConfigError(
-                f"accuracy_budget: expected a positive relative error such as 1e-3, got {budget!r}"
-            )
+            raise ConfigError(f"accuracy_budget: expected a positive relative error such as 1e-3, got {budget!r}")
         if not (_is_int(self.seed) and self.seed >= 0):
             raise ConfigError(f"seed: expected a whole number >= 0, got {self.seed!r}")
         if self.timing_cache is not None and not isinstance(self.timing_cache, str | Path):

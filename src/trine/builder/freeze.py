@@ -19,8 +19,9 @@ BATCH = "batch"
 
 
 def freeze(model: ir.Model) -> PortableGraph:
-    """The graph as ONNX bytes, and its larger weights beside it, not copied where they are contiguous.
+    """The graph as ONNX bytes, and copies of its larger weights beside it.
 
+    Copies, because the model may go on training while the engine runs.
     Stack traces and other notes that exporters leave on nodes are dropped: they name people's files.
     """
     _name_after_modules(model)
@@ -40,9 +41,7 @@ def freeze(model: ir.Model) -> PortableGraph:
         ):
             continue  # strings and packed 4-bit types are small enough to stay inside the message
         weights.append(
-            Weight(
-                name, DataType.from_onnx(int(tensor.dtype)), tuple(tensor.shape.numpy()), _bytes_of(tensor)
-            )
+            Weight(name, DataType.from_onnx(int(tensor.dtype)), tuple(tensor.shape.numpy()), _bytes_of(tensor))
         )
         taken[name] = value
     for name in taken:
@@ -76,9 +75,7 @@ def _tensor_info(value: ir.Value, batch_symbol: str | None, what: str) -> Tensor
             f"{what} {value.name!r} is a {value.type}; engines take and give tensors. Give the model tensors instead"
         )
     if value.dtype is None or value.name is None:
-        raise UnsupportedError(
-            f"{what} {value.name!r} has no element type; run ONNX shape inference on the model"
-        )
+        raise UnsupportedError(f"{what} {value.name!r} has no element type; run ONNX shape inference on the model")
     if value.shape is None:
         raise UnsupportedError(
             f"{what} {value.name!r} has an unknown rank; give the model a shape for it (a symbol for each dynamic axis)"
@@ -95,9 +92,7 @@ def _tensor_info(value: ir.Value, batch_symbol: str | None, what: str) -> Tensor
 
 
 def _bytes_of(tensor: ir.TensorProtocol) -> np.ndarray:
-    """The tensor's elements as bytes: a view where possible."""
-    array = np.ascontiguousarray(tensor.numpy())
-    return array.reshape(-1).view(np.uint8)
+    return np.array(tensor.numpy(), order="C").reshape(-1).view(np.uint8)
 
 
 def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:

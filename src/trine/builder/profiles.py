@@ -50,8 +50,7 @@ def choose_profile(
     ranges = {}
     for info in inputs:
         triple = [
-            tuple(dim if isinstance(dim, int) else limits[dim][which] for dim in info.shape)
-            for which in range(3)
+            tuple(dim if isinstance(dim, int) else limits[dim][which] for dim in info.shape) for which in range(3)
         ]
         ranges[info.name] = ShapeRange(*triple)
     _check_requests(known, ranges, config)
@@ -102,9 +101,7 @@ def _symbol_limits(
     return limits
 
 
-def _check_requests(
-    known: Mapping[str, TensorInfo], ranges: Mapping[str, ShapeRange], config: BuilderConfig
-) -> None:
+def _check_requests(known: Mapping[str, TensorInfo], ranges: Mapping[str, ShapeRange], config: BuilderConfig) -> None:
     """Refuse options that ask for something the imported graph fixes."""
     for name, asked in config.shapes.items():
         if asked != ranges[name]:
@@ -116,9 +113,7 @@ def _check_requests(
         for axis in axes:
             shape = known[name].shape
             if axis >= len(shape) or isinstance(shape[axis], int):
-                raise ConfigError(
-                    f"dynamic[{name!r}]: axis {axis} is fixed in the model, which takes {list(shape)}"
-                )
+                raise ConfigError(f"dynamic[{name!r}]: axis {axis} is fixed in the model, which takes {list(shape)}")
     batch = config.batch
     if isinstance(batch, tuple) and not any(BATCH in info.shape for info in known.values()):
         fixed = sorted({info.shape[0] for info in known.values() if info.shape}, key=str)

@@ -82,10 +82,8 @@ class TimingCache:
             handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
             try:
                 with os.fdopen(handle, "w") as file:
-                    json.dump(
-                        {"trine_timing_cache": _VERSION, "timings_ms": merged}, file, indent=0, sort_keys=True
-                    )
-                os.replace(temporary, self._path)
+                    json.dump({"trine_timing_cache": _VERSION, "timings_ms": merged}, file, indent=0, sort_keys=True)
+                Path(temporary).replace(self._path)
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
                 raise
@@ -107,8 +105,6 @@ class TimingCache:
         if not isinstance(content, dict) or content.get("trine_timing_cache") != _VERSION:
             raise ConfigError(refusal)
         timings = content.get("timings_ms")
-        if not isinstance(timings, dict) or not all(
-            isinstance(value, int | float) for value in timings.values()
-        ):
+        if not isinstance(timings, dict) or not all(isinstance(value, int | float) for value in timings.values()):
             raise ConfigError(refusal)
         return {key: float(value) for key, value in timings.items()}

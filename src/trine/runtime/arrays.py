@@ -55,9 +55,7 @@ def _torch_as_numpy(name: str, tensor: Any) -> np.ndarray:
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()
     if tensor.layout != torch.strided:
-        raise InputError(
-            f"input {name!r}: expected a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
-        )
+        raise InputError(f"input {name!r}: expected a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()")
     if tensor.dtype == torch.bfloat16:
         return np.from_dlpack(tensor.view(torch.int16)).view(DataType.BFLOAT16.numpy)
     array: np.ndarray = np.from_dlpack(tensor)

@@ -34,9 +34,7 @@ class _InputCheck:
 
     def check(self, array: np.ndarray, bound: dict[str, int]) -> np.ndarray:
         """``array``, C-contiguous, if it fits; binds the dynamic dimensions' symbols in ``bound``."""
-        if array.dtype != self.dtype and not (
-            self.info.dtype is DataType.STRING and array.dtype.kind in "OSUT"
-        ):
+        if array.dtype != self.dtype and not (self.info.dtype is DataType.STRING and array.dtype.kind in "OSUT"):
             raise InputError(
                 f"input {self.name!r}: expected {self.info.dtype.value}, got {array.dtype}; "
                 f"convert it, e.g. x.astype(np.{self.info.dtype.value})"
@@ -107,9 +105,7 @@ class ExecutionContext:
         """
         session = self._session
         if session is None:
-            raise InputError(
-                "this execution context is closed; create another with engine.create_execution_context()"
-            )
+            raise InputError("this execution context is closed; create another with engine.create_execution_context()")
         if inputs.keys() != self._checks.keys():
             self._refuse_names(inputs)
         bound: dict[str, int] = {}

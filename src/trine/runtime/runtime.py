@@ -19,7 +19,7 @@ __all__ = ["load"]
 
 log = logging.getLogger("trine")
 
-CPU_PLAN = "plan/cpu"
+CPU_PLAN = "cpu"  # the name of the plan for CPUs in an engine file
 
 
 def load(source: str | Path | bytes, *, threads: int | None = None) -> Engine:
@@ -38,16 +38,15 @@ def load(source: str | Path | bytes, *, threads: int | None = None) -> Engine:
         MissingDependencyError: no backend is installed.
     """
     contents = read_engine(Path(source).expanduser() if isinstance(source, str) else source)
-    plan = CpuPlan.from_bytes(contents.plans[CPU_PLAN]) if CPU_PLAN in contents.plans else None
+    plans = {name: bytes(data) for name, data in contents.plans.items()}
+    plan = CpuPlan.from_bytes(plans[CPU_PLAN]) if CPU_PLAN in plans else None
     if threads is not None and plan is not None:
         plan = CpuPlan(plan.tactic, threads, plan.options, plan.cpu, plan.versions)
     plan, executor = _compile(plan, contents.manifest, contents.graph, threads or 0)
-    return Engine(contents.manifest, contents.graph, contents.plans, plan, executor, owner=contents)
+    return Engine(contents.manifest, contents.graph, plans, plan, executor, owner=contents)
 
 
-def _compile(
-    plan: CpuPlan | None, manifest: Manifest, graph: PortableGraph, threads: int
-) -> tuple[CpuPlan, Executor]:
+def _compile(plan: CpuPlan | None, manifest: Manifest, graph: PortableGraph, threads: int) -> tuple[CpuPlan, Executor]:
     """The plan's own backend first, then the other one at the same precision."""
     if plan is None:
         log.warning("%s: the engine holds no plan for CPUs; compiling its graph for this one", manifest.name)
@@ -71,14 +70,10 @@ def _compile(
             failures.append(f"{candidate.tactic}: {err}")
         else:
             if failures:
-                log.warning(
-                    "%s: running with %s, because %s", manifest.name, candidate.tactic, "; ".join(failures)
-                )
+                log.warning("%s: running with %s, because %s", manifest.name, candidate.tactic, "; ".join(failures))
             return candidate, executor
     if missing is not None and len(failures) == len(candidates):
-        raise MissingDependencyError(
-            "no backend can run this engine here: " + "; ".join(failures)
-        ) from missing
+        raise MissingDependencyError("no backend can run this engine here: " + "; ".join(failures)) from missing
     raise BuildError("no backend can run this engine here: " + "; ".join(failures))
 
 

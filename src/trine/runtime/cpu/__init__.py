@@ -47,21 +47,13 @@ class CpuPlan:
             raise EngineFormatError(f"not JSON ({err}); build the engine again", "plan/cpu") from err
         expected = {"tactic": str, "threads": int, "options": dict, "cpu": str, "versions": dict}
         if not isinstance(fields, dict) or fields.keys() != expected.keys():
-            raise EngineFormatError(
-                f"expected the keys {sorted(expected)}; build the engine again", "plan/cpu"
-            )
+            raise EngineFormatError(f"expected the keys {sorted(expected)}; build the engine again", "plan/cpu")
         for key, kind in expected.items():
             if not isinstance(fields[key], kind) or isinstance(fields[key], bool):
-                raise EngineFormatError(
-                    f"{key}: expected {kind.__name__}; build the engine again", "plan/cpu"
-                )
+                raise EngineFormatError(f"{key}: expected {kind.__name__}; build the engine again", "plan/cpu")
         options: dict[str, Any] = fields["options"]
         unknown = {key: value for key, value in options.items() if value not in _OPTIONS.get(key, ())}
-        if (
-            fields["tactic"] not in ("openvino", "onnxruntime")
-            or unknown
-            or not 0 <= fields["threads"] <= 4096
-        ):
+        if fields["tactic"] not in ("openvino", "onnxruntime") or unknown or not 0 <= fields["threads"] <= 4096:
             raise EngineFormatError(
                 f"tactic {fields['tactic']!r} with {fields['threads']} threads and options {options} is unknown here; "
                 "build the engine again with this trine",

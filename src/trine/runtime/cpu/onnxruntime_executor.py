@@ -132,9 +132,7 @@ class OnnxRuntimeSession:
 class _OrtValueSession(OnnxRuntimeSession):
     """For types that NumPy lacks (bfloat16, fp8, int4): they travel as OrtValues over the same bytes."""
 
-    def __init__(
-        self, session: Any, ort: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]
-    ) -> None:
+    def __init__(self, session: Any, ort: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
         super().__init__(session, [info.name for info in inputs], [info.name for info in outputs])
         self._ort, self._inputs, self._outputs = ort, inputs, outputs
 
@@ -160,11 +158,7 @@ def _first_line(err: BaseException) -> str:
 
 
 def _needs_ort_value(dtype: DataType) -> bool:
-    return (
-        dtype is not DataType.STRING
-        and dtype.numpy.kind == "V"
-        or dtype.value.startswith(("bfloat", "float8"))
-    )
+    return (dtype is not DataType.STRING and dtype.numpy.kind == "V") or dtype.value.startswith(("bfloat", "float8"))
 
 
 def _ort_value(ort: Any, array: np.ndarray, dtype: DataType) -> Any:

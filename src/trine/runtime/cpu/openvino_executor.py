@@ -26,9 +26,7 @@ def load_openvino() -> Any:
     try:
         import openvino
     except ImportError as err:
-        raise MissingDependencyError(
-            "this needs OpenVINO, which is not installed: pip install openvino"
-        ) from err
+        raise MissingDependencyError("this needs OpenVINO, which is not installed: pip install openvino") from err
     return openvino
 
 
