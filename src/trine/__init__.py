@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from trine.profile import OptimizationProfile, ShapeRange
     from trine.runtime.context import ExecutionContext
     from trine.runtime.runtime import load
-    from trine.verify import verify
     from trine.verify.report import Report
+    from trine.verify.verify_engine import verify
 
 __version__ = "0.1.0"
 
@@ -91,6 +91,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
+    if name == "verify":  # a package that can be called; importing it makes it an attribute
+        return importlib.import_module("trine.verify")
     raise AttributeError(f"module 'trine' has no attribute {name!r}")
 
 
