@@ -1,0 +1,192 @@
+"""Writes the tables of README.md and docs/ from the JSON files in benchmarks/results.
+
+    python benchmarks/tables.py            # rewrite the tables
+    python benchmarks/tables.py --check    # say which are out of date, and exit with 1 if any is
+
+A table stands between ``<!-- table:NAME -->`` and ``<!-- /table -->``. Names that are not in ``TABLES`` are other
+scripts', and left alone; so is a table whose results have not been measured yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- table:([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    args = parser.parse_args()
+    stale = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        fresh = fill(text)
+        if fresh != text:
+            stale.append(page.relative_to(ROOT))
+            if not args.check:
+                page.write_text(fresh, encoding="utf-8")
+    for path in stale:
+        print(f"{path}: {'tables are out of date; run python benchmarks/tables.py' if args.check else 'rewritten'}")
+    return 1 if stale and args.check else 0
+
+
+def fill(text: str, results: Path = RESULTS) -> str:
+    """``text`` with every table that we know and have results for made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        make = TABLES.get(match[2])
+        made = make(results) if make is not None else None
+        return match[0] if made is None else f"{match[1]}{made}\n{match[4]}"
+
+    return BLOCK.sub(table, text)
+
+
+def load(results: Path, name: str) -> dict[str, Any] | None:
+    """The results file ``name``.json, or None when it has not been measured."""
+    path = results / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; columns after the first are numbers, to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def measured_on(result: dict[str, Any], packages: Sequence[str]) -> str:
+    """One line on the hardware, versions and date."""
+    hardware = result["hardware"]
+    sets = ", ".join(hardware["instruction_sets"][-2:]) or "no vector extensions"
+    versions = ", ".join(f"{name} {result['versions'][name]}" for name in packages if name in result["versions"])
+    return f"{hardware['cpu']}, {hardware['cores']} cores ({sets}), {result['system']}; {versions}; {result['date']}."
+
+
+def cpu_peers(results: Path) -> str | None:
+    """Every model, batch and precision: milliseconds of all, and the ratio."""
+    found = load(results, "cpu_peers")
+    if found is None:
+        return None
+    rows = []
+    for entry in found["models"]:
+        if not entry["available"]:
+            continue
+        times = entry["times"]
+
+        def cell(name: str, times: dict[str, Any] = times) -> str:
+            if name not in times:
+                return "-"
+            time = times[name]
+            return f"{time['median_ms']:.1f} ({time['p10_ms']:.1f}-{time['p90_ms']:.1f})"
+
+        openvino = min(
+            (name for name in ("openvino", "openvino latency") if name in times),
+            key=lambda name, times=times: times[name]["median_ms"],
+        )
+        rows.append(
+            [
+                f"{entry['model']}, {entry['precision']}, batch {entry['batch']}",
+                cell("trine"),
+                cell("onnxruntime"),
+                cell(openvino),
+                f"**{entry['ratio']:.2f}**",
+                entry["tactic"],
+            ]
+        )
+    header = ("model", "trine, ms", "ONNX Runtime, ms", "OpenVINO, ms", "trine / best", "trine's tactic")
+    packages = ("openvino", "onnxruntime", "torch", "torchvision")
+    missing = sorted({f"{e['precision']}: {e['reason']}" for e in found["models"] if not e["available"]})
+    notes = [f"Medians, with the 10th and 90th percentile. {found['threads']} threads; {measured_on(found, packages)}"]
+    notes += [f"Not measured: {text}." for text in missing]
+    return markdown(header, rows) + "\n\n" + "\n".join(notes)
+
+
+def call_overhead(results: Path) -> str | None:
+    """What a call of trine adds to the backend's own."""
+    found = load(results, "cpu_peers")
+    if found is None or not found["call_overhead"]:
+        return None
+    rows = [
+        [
+            entry["tactic"],
+            f"{entry['times']['backend']['median_ms'] * 1e3:.1f}",
+            *(f"{entry['added_us'][call]:+.1f}" for call in ("engine(x)", "context.execute")),
+        ]
+        for entry in found["call_overhead"]
+    ]
+    return markdown(("backend", "its own call, µs", "`engine(x)` adds, µs", "`context.execute` adds, µs"), rows)
+
+
+def cold_start(results: Path) -> str | None:
+    """From a new process to its first answer."""
+    found = load(results, "cold_start")
+    if found is None:
+        return None
+    rows = []
+    for entry in found["models"]:
+        seconds = {kind: f"{time['median_ms'] / 1e3:.2f}" for kind, time in entry["times"].items()}
+        rows.append(
+            [
+                entry["model"],
+                *(seconds[kind] for kind in ("trine", "pytorch", "pytorch tuned")),
+                f"**{entry['times_sooner']:.1f}x**",
+            ]
+        )
+    header = ("model", "trine, s", "PyTorch, s", "PyTorch tuned, s", "trine is sooner")
+    note = f"Medians of {found['rounds']} processes each; {measured_on(found, ('torch', 'torchvision'))}"
+    return markdown(header, rows) + "\n\n" + note
+
+
+def summary(results: Path) -> str | None:
+    """README's: one line for each thing measured."""
+    rows = [row for make in (_speed, _overhead, _start) if (row := make(results)) is not None]
+    return markdown(("measured", "result"), rows) if rows else None
+
+
+def _speed(results: Path) -> list[str] | None:
+    found = load(results, "cpu_peers")
+    if found is None:
+        return None
+    known = [entry for entry in found["models"] if entry["available"]]
+    ratios = [entry["ratio"] for entry in known]
+    models = len({entry["model"] for entry in known})
+    return [
+        f"time per call over the faster of plain ONNX Runtime and OpenVINO, {models} classifiers, batch 1 and 8",
+        f"{min(ratios):.2f} to {max(ratios):.2f}, median {sorted(ratios)[len(ratios) // 2]:.2f}",
+    ]
+
+
+def _overhead(results: Path) -> list[str] | None:
+    found = load(results, "cpu_peers")
+    if found is None or not found["call_overhead"]:
+        return None
+    added = [value for entry in found["call_overhead"] for value in entry["added_us"].values()]
+    return ["added by trine to a backend's own call", f"at most {max(added):.0f} µs"]
+
+
+def _start(results: Path) -> list[str] | None:
+    found = load(results, "cold_start")
+    if found is None:
+        return None
+    times = [entry["times_sooner"] for entry in found["models"]]
+    return ["first answer of a new process, sooner than PyTorch eager", f"{min(times):.1f}x to {max(times):.1f}x"]
+
+
+TABLES: dict[str, Callable[[Path], str | None]] = {
+    "summary": summary,
+    "cpu-peers": cpu_peers,
+    "call-overhead": call_overhead,
+    "cold-start": cold_start,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
