@@ -13,8 +13,6 @@ Every case is timed and its memory traced. Exit code 1 if a case breaks a rule; 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import random
 import signal
 import sys
@@ -22,11 +20,10 @@ import tempfile
 import time
 import tracemalloc
 from collections import Counter
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from fuzz_mutators import Case, mutate_bytes, mutate_structure, sample_engine
+from machine import RESULTS, write_results
 
 from trine.engine.format import EngineContents, engine_to_bytes, read_engine
 from trine.errors import ConfigError, EngineFormatError
@@ -133,29 +130,15 @@ def fuzz(count: int, seed: int) -> dict[str, object]:
     }
 
 
-def machine() -> dict[str, str]:
-    """The CPU's name, and the versions that matter."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Fuzz the reading of engine files.")
     parser.add_argument("--count", type=int, default=100_000, help="mutated files (100000)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "fuzz_engine_file.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "fuzz_engine_file.json")
     options = parser.parse_args()
-    result = {**machine(), **fuzz(options.count, options.seed)}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"{result['files']} files, {result['broken_rules']} broke a rule, {result['seconds']} s -> {options.out}")
+    result = fuzz(options.count, options.seed)
+    write_results(options.out, result)
+    print(f"{result['files']} files, {result['broken_rules']} broke a rule, {result['seconds']} s")
     return 1 if result["broken_rules"] else 0
 
 

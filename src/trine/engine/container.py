@@ -201,8 +201,7 @@ def verify_section(data: memoryview, section: Section) -> None:
     Raises EngineFormatError, naming the section, if one differs.
     """
     content = data[section.offset : section.offset + section.length]
-    threads = min(len(section.sha256) // 2, os.cpu_count() or 1, 8)
-    if threads < 2:
+    if len(section.sha256) < 4:
         found = [hashlib.sha256(content[at : at + CHUNK]).hexdigest() for at in range(0, section.length, CHUNK)]
     else:
         from concurrent.futures import ThreadPoolExecutor  # imported late: small engines start sooner without
@@ -210,6 +209,7 @@ def verify_section(data: memoryview, section: Section) -> None:
         def digest(at: int) -> str:
             return hashlib.sha256(content[at : at + CHUNK]).hexdigest()  # releases the GIL
 
+        threads = min(len(section.sha256) // 2, os.cpu_count() or 1, 8)
         with ThreadPoolExecutor(threads, "trine-checksum") as pool:
             found = list(pool.map(digest, range(0, section.length, CHUNK)))
     for number, (got, wanted) in enumerate(zip(found, section.sha256, strict=True)):

@@ -34,6 +34,7 @@ _FIXED = ("manifest", "graph", "weights")  # these sections, in this order; then
 _PLAN = "plan/"
 _MAX_WEIGHTS = 1_000_000
 _MAX_NAME = 4096
+_MAX_GRAPH_BYTES = 64 * 2**20  # without its weights; with it, reading takes at most the file's size + 64 MB
 
 
 def write_engine(
@@ -58,6 +59,11 @@ def engine_to_bytes(manifest: Manifest, graph: PortableGraph, plans: Mapping[str
 
 
 def _encode(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes]) -> tuple[int, Iterator[memoryview]]:
+    if len(graph.model) > _MAX_GRAPH_BYTES:
+        raise ConfigError(
+            f"the graph takes {len(graph.model)} bytes, at most {_MAX_GRAPH_BYTES} are allowed: "
+            "make its large constants weights"
+        )
     try:
         check_self_contained(graph.model)
         text = strict_json.dump(manifest_to_json(manifest))
@@ -65,7 +71,7 @@ def _encode(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes]
     except (ValueError, EngineFormatError) as err:
         raise ConfigError(f"this engine cannot be written: {err}") from err
     for device in plans:
-        if not device.isidentifier() or len(device) > 48:
+        if not _is_plan(_PLAN + device):
             raise ConfigError(f"plan name {device!r}: wanted a short identifier such as 'cpu'")
     names = [weight.name for weight in graph.weights]
     if len(set(names)) != len(names):
@@ -162,6 +168,10 @@ def read_engine(
         strict_json.parse(bytes(content("manifest")), "manifest", layout.file_bytes),
         allow_unknown=layout.is_newer,
     )
+    if sections["graph"].length > _MAX_GRAPH_BYTES:
+        raise EngineFormatError(
+            f"is {sections['graph'].length} bytes long; at most {_MAX_GRAPH_BYTES} are allowed", "graph"
+        )
     model = bytes(content("graph"))
     try:
         check_self_contained(model)
@@ -170,6 +180,11 @@ def read_engine(
     weights = _read_weights(layout, content("weights"))
     plans = {name.removeprefix(_PLAN): content(name) for name in sections if name.startswith(_PLAN)}
     return EngineContents(manifest, PortableGraph(model, weights), plans, layout, path, data, mapping)
+
+
+def _is_plan(name: str) -> bool:
+    device = name.removeprefix(_PLAN)
+    return device.isascii() and device.isidentifier() and len(device) <= 48
 
 
 def _map_file(path: str) -> tuple[mmap.mmap, memoryview]:
@@ -214,6 +229,8 @@ def _check_header(layout: container.Layout) -> None:
     if tuple(names[: len(_FIXED)]) != _FIXED:
         raise EngineFormatError(f"wanted sections {', '.join(_FIXED)} first; got {', '.join(names[:3])}", "header")
     for name in names[len(_FIXED) :]:
+        if name.startswith(_PLAN) and not _is_plan(name):
+            raise EngineFormatError(f"plan name {name!r}: wanted a short identifier", "header")
         if not name.startswith(_PLAN) and not layout.is_newer:
             raise EngineFormatError(f"unknown section {name!r}", "header")
 

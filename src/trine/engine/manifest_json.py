@@ -119,12 +119,11 @@ def _tensors(value: Any, where: str, allow_unknown: bool) -> tuple[TensorInfo, .
 def dtype_from_json(value: Any, where: str, section: str) -> DataType:
     """The type with this exact name."""
     name = text(value, where, section, 64)
-    for dtype in DataType:
-        if dtype.value == name:
-            return dtype
-    raise EngineFormatError(
-        f"{where}: dtype {name!r} is unknown; known: {', '.join(d.value for d in DataType)}", section
-    )
+    try:
+        return DataType(name)
+    except ValueError:
+        known = ", ".join(dtype.value for dtype in DataType)
+        raise EngineFormatError(f"{where}: dtype {name!r} is unknown; known: {known}", section) from None
 
 
 def _dim(value: Any, where: str) -> int | str:

@@ -17,9 +17,9 @@ __all__ = ["MAX_JSON_BYTES", "check_budget", "dump", "integer", "items", "parse"
 
 MAX_JSON_BYTES = 16 * 2**20
 _MAX_DEPTH = 64
-_MEMORY_FLOOR = 24 * 2**20
+_MEMORY_FLOOR = 20 * 2**20
 # What parsed JSON takes for each of these characters, at most; measured on CPython 3.11 to 3.13.
-_COSTS = {b"{": 260, b"[": 88, b",": 72, b":": 160}
+_COSTS = {b"{": 130, b"[": 90, b",": 72, b":": 130}
 # An odd number of backslashes, then a surrogate: half a character, which no UTF-8 file can hold.
 _SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 
@@ -32,12 +32,12 @@ def dump(value: object) -> bytes:
 def check_budget(data: bytes, section: str, file_bytes: int) -> None:
     """Refuse JSON that is too long, or whose parsed form could outgrow the file's size by tens of MB.
 
-    24 MiB + a quarter of the file is room for some 10,000 weights in a small file, and more in a larger one.
+    20 MiB + an eighth of the file is room for some 10,000 weights in a small file, more in a larger one.
     """
     if len(data) > MAX_JSON_BYTES:
         raise EngineFormatError(f"is {len(data)} bytes long; at most {MAX_JSON_BYTES} are allowed", section)
     memory = len(data) * (3 if data.isascii() else 9) + sum(data.count(key) * cost for key, cost in _COSTS.items())
-    budget = _MEMORY_FLOOR + file_bytes // 4
+    budget = _MEMORY_FLOOR + file_bytes // 8
     if memory > budget:
         raise EngineFormatError(
             f"would take about {memory} bytes of memory to read; {budget} are allowed for this file", section
