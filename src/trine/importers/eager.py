@@ -1,0 +1,90 @@
+"""Running a module the way it is imported: eval mode, no gradients, NumPy in and out, nothing of it changed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from trine import structure
+from trine.errors import ModelImportError
+from trine.importers.imported_model import Arrays
+from trine.runtime.arrays import as_numpy
+
+__all__ = ["EagerModel", "eval_mode", "to_torch"]
+
+
+@contextlib.contextmanager
+def eval_mode(module: torch.nn.Module) -> Iterator[None]:
+    """Puts ``module`` and all its submodules in eval mode, and each one's own mode back, errors or not."""
+    modes = [(each, each.training) for each in module.modules()]
+    try:
+        module.eval()
+        for each, _ in modes:
+            each.training = False  # where train() is overridden, to keep a frozen part in eval for example
+        yield
+    finally:
+        for each, training in modes:
+            each.training = training
+
+
+def to_torch(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A copy of ``array`` on ``device``: the module may write into its inputs, the caller's stay as they are."""
+    copied = np.array(array, order="C")
+    if copied.dtype.name == "bfloat16":
+        return torch.from_numpy(copied.view(np.int16)).view(torch.bfloat16).to(device)
+    return torch.from_numpy(copied).to(device)
+
+
+def to_numpy(name: str, tensor: torch.Tensor) -> np.ndarray:
+    """A copy of ``tensor`` in host memory; the module may hand out, and later change, its own buffers."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        what = "complex" if tensor.is_complex() else "quantized" if tensor.is_quantized else str(tensor.layout)
+        raise ModelImportError(
+            f"output {name!r} is a {what} tensor of dtype {tensor.dtype}; engines give dense real tensors. "
+            "Convert it at the end of forward, for example with torch.view_as_real or .to_dense()"
+        )
+    return np.array(as_numpy(name, tensor.detach().cpu().contiguous()))
+
+
+@dataclass
+class EagerModel:
+    """A module called with named arrays: the reference that every imported graph and engine answers to."""
+
+    module: torch.nn.Module
+    call: dict[str, Any]  # the "call" spec of its inputs, see trine.structure
+    device: torch.device
+    output_structure: dict[str, Any] | None = None
+    # eval_mode flips a shared flag: two threads must not restore each other's.
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Outputs by name for ``inputs`` by name. Errors of the module come through as they are."""
+        return self.run(inputs)[1]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], Arrays]:
+        """The outputs' structure and arrays."""
+        leaves = {name: to_torch(array, self.device) for name, array in inputs.items()}
+        args, kwargs = structure.rebuild_call(self.call, leaves)
+        with self._lock, eval_mode(self.module), torch.no_grad():
+            spec, outputs = describe_outputs(self.module(*args, **kwargs))
+            return spec, {name: to_numpy(name, tensor) for name, tensor in outputs.items()}
+
+
+def describe_outputs(value: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The structure of what ``forward`` returned, and its tensors by name.
+
+    Dict keys and fields name themselves; a single tensor is "output", those of a tuple or list "output_0",
+    "output_1" and so on, deeper ones "output_0.key".
+    """
+    if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
+        named = {f"output_{index}": item for index, item in enumerate(value)}
+        spec, leaves = structure.describe(named, torch.is_tensor, "")
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {"kind": kind, "items": spec["items"]}, leaves
+    return structure.describe(value, torch.is_tensor, "output" if torch.is_tensor(value) else "")

@@ -1,0 +1,167 @@
+"""A flat module to a graph with ``torch.export`` and PyTorch's ONNX exporter, quietly, dynamic where it can be."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from trine.errors import ModelImportError, UnsupportedError
+from trine.importers import preflight
+from trine.importers.torch_call import FlatModule
+
+__all__ = ["OPSET", "Exported", "export_program", "quiet", "to_graph"]
+
+# The first opset with Attention and RMSNormalization, which ONNX Runtime and OpenVINO both run.
+OPSET = 23
+
+# Why torch.export gave up on a value: by class name, as most of these classes are private.
+_DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserErrorType.DYNAMIC_CONTROL_FLOW", "data-dependent")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What ``torch.export`` made, and the symbol of each input's dynamic dims: {input: {axis: expression}}."""
+
+    program: torch.export.ExportedProgram
+    symbols: Mapping[str, Mapping[int, str]]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hides the exporter's warnings and log lines; failures come back as exceptions, which say it better."""
+    parents = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
+    existing = [each for each in logging.Logger.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    was = [(each, each.level) for each in existing if each.name.split(".")[0] in ("torch", "onnxscript", "onnx_ir")]
+    try:
+        for each, level in was:
+            if level or each in parents:  # the others inherit, also those that do not exist yet
+                each.setLevel(logging.CRITICAL + 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in was:
+            each.setLevel(level)
+
+
+def export_program(
+    flat: FlatModule, leaves: Mapping[str, torch.Tensor], dynamic: Mapping[str, Iterable[int]]
+) -> Exported:
+    """Traces ``flat``. ``dynamic`` lists the axes to leave open; ones that the code fixes come back fixed.
+
+    Raises ModelImportError, naming the line of the user's model, when it cannot be traced.
+    """
+    auto = torch.export.Dim.AUTO
+    shapes = tuple(dict.fromkeys(dynamic.get(name, ()), auto) or None for name in leaves)
+    try:
+        with quiet(), torch.no_grad(), _no_fast_paths():
+            program = torch.export.export(flat, tuple(leaves.values()), dynamic_shapes=(shapes,), strict=False)
+    except Exception as err:  # tracing runs the user's code: anything can come out of it
+        raise explain(err, type(flat.module).__name__) from err
+    return Exported(program, _symbols(program, list(leaves), dynamic))
+
+
+@contextlib.contextmanager
+def _no_fast_paths() -> Iterator[None]:
+    """Turns off the fused inference kernels of nn.TransformerEncoder, which have no ONNX counterpart."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
+
+
+def _symbols(
+    program: torch.export.ExportedProgram, names: Sequence[str], dynamic: Mapping[str, Iterable[int]]
+) -> dict[str, dict[int, str]]:
+    """Which of the requested dims stayed open, with their symbolic expression ("s77", "2*s3")."""
+    users = set(program.graph_signature.user_inputs)
+    placeholders = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in users]
+    found: dict[str, dict[int, str]] = {}
+    for name, node in zip(names, placeholders, strict=True):
+        dims = node.meta["val"].shape
+        found[name] = {
+            axis: str(dims[axis].node.expr)
+            for axis in dynamic.get(name, ())
+            if isinstance(dims[axis], torch.SymInt) and not dims[axis].node.expr.is_number
+        }
+    return found
+
+
+def to_graph(exported: Exported, model_name: str) -> tuple[ir.Model, tuple[str, ...]]:
+    """The ONNX graph, unoptimised, at opset ``OPSET``; and the buffers that forward writes to.
+
+    Weights stay PyTorch's memory. Raises UnsupportedError that lists every operator without a translation.
+    """
+    try:
+        with quiet(), torch.no_grad():
+            made = torch.onnx.export(exported.program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
+    except torch.onnx.OnnxExporterError as err:
+        raise preflight.explain_unsupported(err, exported.program, OPSET, model_name) from err
+    except Exception as err:  # decompositions run thousands of PyTorch functions
+        raise explain(err, model_name) from err
+    if made is None or made.exported_program is None:
+        raise UnsupportedError(f"{model_name}: PyTorch's exporter gave no graph")
+    return made.model, tuple(made.exported_program.graph_signature.buffers_to_mutate.values())
+
+
+def explain(err: BaseException, model_name: str) -> ModelImportError:
+    """A tracing error in the user's words: the line of their model, why, and what to do."""
+    line = preflight.user_line(err)
+    at = f" at {line}" if line else ""
+    text = f"{type(err).__name__}: {err}"
+    if any(mark in text for mark in _DATA_DEPENDENT):
+        return ModelImportError(
+            f"{model_name} branches on the values of a tensor{at}. An engine is one fixed graph; use torch.where "
+            "to choose between two results, torch.cond to choose between two branches, or move the decision "
+            "out of forward"
+        )
+    if ".numpy()" in text or "tensor subclasses" in text:
+        return ModelImportError(
+            f"{model_name} leaves PyTorch{at}: NumPy cannot be followed into a graph, its result would be frozen. "
+            "Write that part with torch functions, or give it a converter with trine.converter"
+        )
+    return ModelImportError(
+        f"{model_name} cannot be traced{at}: {_first_lines(err)}. Rewrite that line with plain torch functions, "
+        "or give the function that holds it a converter with trine.converter"
+    )
+
+
+def _first_lines(err: BaseException) -> str:
+    """The error's own first sentence, without the exporter's advice on how to debug the exporter."""
+    text = re.split(r"\n\s*\n|\nFor more information|\nThe (error above|following call)", str(err))[0]
+    return " ".join(text.split())[:500].rstrip(".") or type(err).__name__
+
+
+def rename_symbols(model: ir.Model, names: Mapping[str, str]) -> None:
+    """Renames symbolic dims everywhere in the graph: {"s77": "batch"}; "2*s77" becomes "2*batch"."""
+    pattern = re.compile("|".join(rf"\b{re.escape(old)}\b" for old in names)) if names else None
+
+    def renamed(dim: Any) -> Any:
+        if not isinstance(dim, ir.SymbolicDim) or dim.value is None:
+            return dim
+        text = str(dim.value)
+        if text.lstrip("-").isdigit():
+            return int(text)  # the exporter's spelling of a dim that turned out to be fixed
+        return pattern.sub(lambda match: names[match.group()], text) if pattern else dim
+
+    for value in _values(model):
+        if value.shape is not None and any(isinstance(dim, ir.SymbolicDim) for dim in value.shape):
+            value.shape = ir.Shape([renamed(dim) for dim in value.shape])
+
+
+def _values(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in model.graphs():
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for node in graph:
+            yield from node.outputs
