@@ -58,8 +58,8 @@ import sys, time
 start = time.perf_counter()
 import numpy as np
 import torch
-from models import define_torchvision_schemas
-define_torchvision_schemas()
+from models import define_missing_operators
+define_missing_operators()
 import torchvision
 imported = time.perf_counter()
 {load}

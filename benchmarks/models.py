@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from importlib.metadata import version
 
 import torch
 
@@ -11,28 +12,26 @@ __all__ = ["SPEED_MODELS", "make_model"]
 SPEED_MODELS = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny", "vit_b_16", "densenet121")
 
 
-def define_torchvision_schemas() -> None:
-    """torchvision's wheels from PyPI, beside a CPU-only torch, miss their compiled operators, and will not
-    import without at least the schemas of two. The classifiers use neither."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in (
-        "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    ):
-        try:
-            library.define(schema)
-        except RuntimeError:  # it is there already: a matching pair of wheels
-            continue
-    _LIBRARIES.append(library)
+def define_missing_operators() -> None:
+    """Let ``import torchvision`` work beside a CPU-only torch, whose operators PyPI's wheels for CUDA do not match.
+
+    Call it before the first import. torchvision then needs only the schemas of two operators; no classifier uses them.
+    """
+    unmatched = sys.platform == "linux" and torch.version.cuda is None and "+" not in version("torchvision")
+    if not unmatched or _libraries:
+        return
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _libraries.append(library)
 
 
-_LIBRARIES: list[Any] = []  # a schema lives as long as its library object
+_libraries: list[torch.library.Library] = []  # a schema lives as long as its library object
 
 
 def make_model(name: str, seed: int = 0) -> torch.nn.Module:
     """The torchvision classifier ``name``, in eval mode. Weights depend on ``seed`` only."""
-    if not _LIBRARIES:
-        define_torchvision_schemas()
+    define_missing_operators()
     import torchvision
 
     torch.manual_seed(seed)

@@ -11,6 +11,7 @@ import pytest
 
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
+from trine.errors import InputError
 from trine.profile import OptimizationProfile, ShapeRange
 from trine.verify.comparator import compare
 from trine.verify.inputs import Case, build_cases
@@ -203,3 +204,26 @@ def test_a_source_that_does_not_repeat_itself_is_named() -> None:
     report = compare(linear, random, [Case("first", EXAMPLE), Case("second", EXAMPLE)])
     assert not report.passed
     assert "answers the same inputs differently each time" in report.notes[0]
+
+
+def test_inputs_that_do_not_fit_are_refused_by_the_engine_in_its_words() -> None:
+    def refuse(inputs: Arrays) -> dict[str, Any]:
+        raise InputError("unknown input")
+
+    for inputs in ({"wrong": EXAMPLE["x"]}, {"x": np.float32(1.0).reshape(())}):
+        with pytest.raises(InputError, match="unknown input"):
+            compare(refuse, linear, [Case("example", inputs)], axis=AXIS)
+
+
+def test_half_precision_indices_may_break_ties_otherwise_in_another_batch() -> None:
+    def index(inputs: Arrays) -> dict[str, Any]:
+        y = inputs["x"] @ WEIGHT
+        y[:, len(y) % 5] += 1.0  # another winner at another batch size
+        return {"y": y.argmax(1)}
+
+    report = compare(index, lambda i: {"y": (i["x"] @ WEIGHT).argmax(1)}, CASES, precision="bf16", axis=AXIS)
+    assert report.row_independence is not None
+    assert report.row_independence.passed
+    report = compare(index, lambda i: {"y": (i["x"] @ WEIGHT).argmax(1)}, CASES, axis=AXIS)
+    assert report.row_independence is not None
+    assert not report.row_independence.passed

@@ -71,9 +71,9 @@ def test_full_range_integers() -> None:
 
 def test_strings_need_an_example() -> None:
     info = TensorInfo("words", DataType.STRING, ("batch",))
-    assert list(
-        random_inputs((info,), {"words": (3,)}, 0, {"words": np.array(["a", "b"], object)})["words"]
-    ) == list("aba")
+    assert list(random_inputs((info,), {"words": (3,)}, 0, {"words": np.array(["a", "b"], object)})["words"]) == list(
+        "aba"
+    )
     with pytest.raises(ConfigError, match="give example inputs"):
         random_inputs((info,), {"words": (3,)})
 

@@ -125,3 +125,14 @@ def test_strided_arrays() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"expected shape \(2,\), got \(3,\)"):
         measure(np.zeros(3), np.zeros(2))
+
+
+def test_integers_that_float64_cannot_tell_apart() -> None:
+    want = np.array([2**62, 2**62 + 1], np.int64)
+    assert measure(want + 1, want).differing_elements == 2
+
+
+def test_values_near_the_end_of_float64() -> None:
+    want = np.array([1e308, -1e308])
+    found = measure(-want, want)
+    assert found.relative_error == math.inf

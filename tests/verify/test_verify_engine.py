@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 import trine.verify
 from trine import structure
@@ -140,3 +142,26 @@ def test_refusals() -> None:
     structured: Any = PlainEngine(right, CALL)
     with pytest.raises(InputError, match="unknown"):
         verify(structured, MODULE, {"x": X, "y": X})
+
+
+def onnx_bytes(input_name: str = "x") -> bytes:
+    node = helper.make_node("Gemm", [input_name, "weight", "bias"], ["scores"], transB=1)
+    graph = helper.make_graph(
+        [node],
+        "linear",
+        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["batch", 6])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 5])],
+        [numpy_helper.from_array(WEIGHT, "weight"), numpy_helper.from_array(BIAS, "bias")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+@pytest.mark.parametrize("input_name", ["x", "pixels"])
+def test_onnx_by_bytes_and_path(tmp_path: Path, input_name: str) -> None:
+    path = tmp_path / "linear.onnx"
+    path.write_bytes(onnx_bytes(input_name))
+    for model in (onnx_bytes(input_name), path, str(path)):
+        assert verify(PlainEngine(right), model, [X, X[:1]]).passed  # type: ignore[arg-type]
+        assert not verify(PlainEngine(wrong), model, X).passed  # type: ignore[arg-type]

@@ -69,9 +69,7 @@ def random_inputs(
     return made
 
 
-def _random_array(
-    rng: np.random.Generator, info: TensorInfo, shape: tuple[int, ...], example: Array | None
-) -> Array:
+def _random_array(rng: np.random.Generator, info: TensorInfo, shape: tuple[int, ...], example: Array | None) -> Array:
     dtype = info.dtype
     if example is not None and example.size == 0:
         example = None
@@ -79,17 +77,15 @@ def _random_array(
         return rng.integers(0, 2, shape).astype(np.bool_)
     if dtype is DataType.STRING:
         if example is None:
-            raise ConfigError(
-                f"input {info.name!r} holds strings, which cannot be made up; give example inputs"
-            )
+            raise ConfigError(f"input {info.name!r} holds strings, which cannot be made up; give example inputs")
         return np.resize(example, shape)
     if dtype in (DataType.COMPLEX64, DataType.COMPLEX128):
         return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype.numpy)
     if not dtype.is_floating:
         low, high = (0, 1) if example is None else (int(example.min()), int(example.max()))
-        return rng.integers(
-            low, high, shape, dtype=np.uint64 if low >= 0 else np.int64, endpoint=True
-        ).astype(dtype.numpy)
+        return rng.integers(low, high, shape, dtype=np.uint64 if low >= 0 else np.int64, endpoint=True).astype(
+            dtype.numpy
+        )
     # fp32 draws take half the time and memory of fp64 ones; only fp64 inputs can tell the difference.
     draw = np.float64 if dtype is DataType.FLOAT64 else np.float32
     values = rng.standard_normal(shape, dtype=draw)
@@ -154,15 +150,11 @@ def _tiled(
 ) -> Case:
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, stream, 0])))
     rows = rng.permutation(np.resize(np.arange(_batch(inputs, infos)), batch))
-    arrays = {
-        info.name: inputs[info.name][rows] if _is_batched(info) else inputs[info.name] for info in infos
-    }
+    arrays = {info.name: inputs[info.name][rows] if _is_batched(info) else inputs[info.name] for info in infos}
     return Case(name, arrays, Tiling(base, rows))
 
 
-def _base_of(
-    made: dict[str, Arrays], shapes: Mapping[str, tuple[int, ...]], infos: Sequence[TensorInfo]
-) -> str | None:
+def _base_of(made: dict[str, Arrays], shapes: Mapping[str, tuple[int, ...]], infos: Sequence[TensorInfo]) -> str | None:
     """The last case that differs from ``shapes`` in its batch only; None when there is none, or no batch."""
     if not any(_is_batched(info) for info in infos):
         return None

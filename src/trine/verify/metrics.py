@@ -60,15 +60,12 @@ def measure(got: Array, want: Array) -> Metrics:
     for got_chunk, want_chunk in _chunks(got, want):
         sums.add(got_chunk, want_chunk)
     floating = _is_floating(want.dtype)
-    if floating:
-        relative = _ratio(sums.max_error, sums.max_want)
-    else:
-        relative = sums.differing / want.size if want.size else 0.0
+    differing_share = sums.differing / want.size if want.size else 0.0
     return Metrics(
         elements=want.size,
         max_abs_error=sums.max_error,
         mean_abs_error=sums.error / sums.finite if sums.finite else 0.0,
-        relative_error=relative,
+        relative_error=_ratio(sums.max_error, sums.max_want) if floating else differing_share,
         relative_l2=_ratio(math.sqrt(sums.error_squared), math.sqrt(sums.want_squared)),
         cosine_similarity=_cosine(sums),
         top1_agreement=_top1(got, want) if floating else None,
@@ -78,7 +75,7 @@ def measure(got: Array, want: Array) -> Metrics:
 
 
 class _Sums:
-    """Running sums over chunks; each ``add`` takes two float64 arrays of one length."""
+    """Running sums over chunks; each ``add`` takes two 1-D arrays of one length."""
 
     def __init__(self) -> None:
         self.finite = self.mismatches = self.differing = 0
@@ -86,7 +83,12 @@ class _Sums:
         self.max_error = self.max_want = 0.0
 
     def add(self, got: Array, want: Array) -> None:
-        same = (got == want) | (np.isnan(got) & np.isnan(want))
+        if got.dtype.kind in "iu" and want.dtype.kind in "iu":
+            same = got == want  # before the cast: float64 cannot tell all 64-bit integers apart
+            got, want = got.astype(np.float64), want.astype(np.float64)
+        else:
+            got, want = got.astype(np.float64), want.astype(np.float64)
+            same = (got == want) | (np.isnan(got) & np.isnan(want))
         self.differing += int(np.count_nonzero(~same))
         finite = np.isfinite(got) & np.isfinite(want)
         if not finite.all():
@@ -97,7 +99,7 @@ class _Sums:
         self.finite += got.size
         # float64 outputs near the format's end overflow here; the infinities that follow are the right
         # answer.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             error = np.abs(got - want)
             self.max_error = max(self.max_error, float(error.max()))
             self.max_want = max(self.max_want, float(np.abs(want).max()))
@@ -157,11 +159,11 @@ def _is_floating(dtype: np.dtype[Any]) -> bool:
 
 
 def _chunks(got: Array, want: Array) -> Iterator[tuple[Array, Array]]:
-    """Both arrays, flat, as float64, ``CHUNK_ELEMENTS`` at a time; complex numbers as pairs of reals."""
+    """Both arrays, flat, ``CHUNK_ELEMENTS`` at a time; complex numbers as pairs of reals."""
     got, want = _flat(got), _flat(want)
     for start in range(0, want.size, CHUNK_ELEMENTS):
         stop = start + CHUNK_ELEMENTS
-        yield got[start:stop].astype(np.float64), want[start:stop].astype(np.float64)
+        yield got[start:stop], want[start:stop]
 
 
 def _flat(array: Array) -> Array:

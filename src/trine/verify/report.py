@@ -63,16 +63,12 @@ class Report:
     @property
     def relative_error(self) -> float:
         """The worst over all rows; inf when an output could not even be compared, 0 when there are none."""
-        return max(
-            (math.inf if r.metrics is None else r.metrics.relative_error for r in self.rows), default=0.0
-        )
+        return max((math.inf if r.metrics is None else r.metrics.relative_error for r in self.rows), default=0.0)
 
     @property
     def max_abs_error(self) -> float:
         """The worst over all rows; inf when an output could not even be compared, 0 when there are none."""
-        return max(
-            (math.inf if r.metrics is None else r.metrics.max_abs_error for r in self.rows), default=0.0
-        )
+        return max((math.inf if r.metrics is None else r.metrics.max_abs_error for r in self.rows), default=0.0)
 
     @property
     def top1_agreement(self) -> float | None:
@@ -142,13 +138,9 @@ class Report:
             check = self.row_independence
             if check.source_independent:
                 verdict = "ok" if check.passed else "FAIL"
-                lines.append(
-                    f"rows keep their answers beside others: {verdict}, largest change {check.error:.2g}"
-                )
+                lines.append(f"rows keep their answers beside others: {verdict}, largest change {check.error:.2g}")
             else:
-                lines.append(
-                    f"the source itself mixes rows (change {check.source_error:.2g}): neighbours not judged"
-                )
+                lines.append(f"the source itself mixes rows (change {check.source_error:.2g}): neighbours not judged")
         lines += [f"problem: {problem}" for problem in self.problems]
         lines += [f"note: {note}" for note in self.notes]
         seed = "no random inputs" if self.seed is None else f"seed {self.seed}"
@@ -200,8 +192,7 @@ def _number_out(value: float) -> float | str:
 
 def _fields_out(value: Metrics | RowIndependence) -> dict[str, Any]:
     return {
-        name: _number_out(item) if isinstance(item, float) else item
-        for name, item in dataclasses.asdict(value).items()
+        name: _number_out(item) if isinstance(item, float) else item for name, item in dataclasses.asdict(value).items()
     }
 
 
@@ -271,9 +262,7 @@ def _object(value: Any, shape: type[Any], where: str) -> Mapping[str, Any]:
         raise _damaged(where, "an object", value)
     if set(value) != names:
         odd = sorted(map(str, set(value) ^ names))
-        raise EngineFormatError(
-            f"{where}: missing or unknown keys {odd}; expected {sorted(names)}", "manifest"
-        )
+        raise EngineFormatError(f"{where}: missing or unknown keys {odd}; expected {sorted(names)}", "manifest")
     return value
 
 

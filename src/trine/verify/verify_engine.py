@@ -25,9 +25,7 @@ Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
 
-def verify(
-    engine: Engine, model: Any, inputs: Any = None, *, tolerance: float | None = None, seed: int = 0
-) -> Report:
+def verify(engine: Engine, model: Any, inputs: Any = None, *, tolerance: float | None = None, seed: int = 0) -> Report:
     """Compare an engine's answers with a model's.
 
     Args: engine: from ``trine.build`` or ``trine.load``; anything with ``manifest`` and
@@ -70,9 +68,7 @@ def verify(
         )
 
 
-def reference_of(
-    model: Any, engine: Engine, example: Mapping[str, Array]
-) -> Callable[[Mapping[str, Array]], Arrays]:
+def reference_of(model: Any, engine: Engine, example: Mapping[str, Array]) -> Callable[[Mapping[str, Array]], Arrays]:
     """``model`` as a callable with the engine's own names for inputs and outputs. Raises ConfigError for
     others."""
     outputs = [info.name for info in engine.manifest.outputs]
@@ -89,14 +85,10 @@ def reference_of(
 
 
 def _is_module(model: object) -> bool:
-    return any(
-        f"{base.__module__}.{base.__name__}" == "torch.nn.modules.module.Module" for base in type(model).mro()
-    )
+    return any(f"{base.__module__}.{base.__name__}" == "torch.nn.modules.module.Module" for base in type(model).mro())
 
 
-def _module_reference(
-    module: Any, engine: Engine, outputs: list[str]
-) -> Callable[[Mapping[str, Array]], Arrays]:
+def _module_reference(module: Any, engine: Engine, outputs: list[str]) -> Callable[[Mapping[str, Array]], Arrays]:
     from trine.importers.eager import EagerModel
     from trine.importers.torch_call import check_module
 
@@ -134,9 +126,7 @@ def _output_names(answers: Any, outputs: Sequence[str]) -> Arrays:
     elif not isinstance(answers, tuple | list):
         answers = [answers]
     if len(answers) != len(outputs):
-        raise ConfigError(
-            f"model: gives {len(answers)} outputs; the engine has {len(outputs)}: {list(outputs)}"
-        )
+        raise ConfigError(f"model: gives {len(answers)} outputs; the engine has {len(outputs)}: {list(outputs)}")
     return {name: _array(name, value) for name, value in zip(outputs, answers, strict=True)}
 
 
@@ -160,8 +150,7 @@ def _by_name(engine: Engine, call: Any) -> Arrays:
         leaves = dict(zip(names, args, strict=True))
     else:
         raise ConfigError(
-            f"inputs: expected {len(names)} arrays ({', '.join(names)}), got {len(args)}; "
-            "several calls go in a list"
+            f"inputs: expected {len(names)} arrays ({', '.join(names)}), got {len(args)}; several calls go in a list"
         )
     return {name: _array(name, value) for name, value in leaves.items()}
 
