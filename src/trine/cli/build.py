@@ -1,0 +1,180 @@
+"""``trine build``: an ONNX file or a PyTorch module into one verified engine file."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trine.cli import console
+from trine.cli.failures import ExitCode
+from trine.cli.parser import Parser, UsageError, argument_type, positive_float, positive_int
+from trine.cli.shapes import ShapeTriple, parse_batch, parse_shapes, shape_ranges
+
+if TYPE_CHECKING:
+    from trine.cli.sources import Source
+    from trine.engine.engine import Engine
+
+__all__ = ["execute", "parser"]
+
+
+def parser() -> Parser:
+    """The options of ``trine build``."""
+    result = Parser(
+        "build",
+        "Make an engine: import the model, optimise it, time the backends, compare the answers with the source's,\n"
+        "and write one file. Nothing is written unless the answers are right.",
+        [
+            "trine build model.onnx --output model.trine",
+            "trine build torchvision.models:resnet18 --shapes=1x3x224x224 --batch 1:8:64 -o resnet18.trine",
+            "trine build net.py:make --precision best",
+            "trine build model.onnx --minShapes=input:1x3x224x224 --optShapes=input:8x3x224x224 \\",
+            "    --maxShapes=input:32x3x224x224 --saveEngine=model.trine",
+        ],
+    )
+    model = result.add_argument_group("model")
+    model.add_argument(
+        "model", nargs="?", help="model.onnx, or package.module:callable (or file.py:callable) that returns"
+    )
+    model.add_argument("--onnx", metavar="FILE", help="the same as MODEL, as trtexec writes it")
+    output = result.add_argument_group("output")
+    output.add_argument(
+        "-o", "--output", "--saveEngine", metavar="FILE", help="the engine file (default: MODEL's name.trine)"
+    )
+    add_shape_options(result)
+    precision = result.add_argument_group("precision and accuracy")
+    precision.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16", "best"),
+        help="what to compute in (default: fp32); best: the fastest that stays inside the accuracy budget",
+    )
+    for name in ("fp16", "bf16", "best"):
+        precision.add_argument(f"--{name}", action="store_true", help=f"the same as --precision {name}")
+    precision.add_argument(
+        "--accuracy-budget", type=positive_float, metavar="ERROR", help="largest relative error allowed (1e-3)"
+    )
+    precision.add_argument(
+        "--no-verify", action="store_true", help="do not compare with the source; recorded in the file"
+    )
+    precision.add_argument("--seed", type=int, default=0, help="for the random inputs of timing and verification (0)")
+    how = result.add_argument_group("how to build")
+    how.add_argument("--device", default="cpu", help="where the engine runs (cpu)")
+    how.add_argument("--threads", type=positive_int, help="threads for a call (default: all cores)")
+    how.add_argument("--tactics", metavar="A,B", help="backends to try: openvino, onnxruntime (default: both)")
+    how.add_argument(
+        "--timing-cache", "--timingCacheFile", metavar="FILE", help="remember timings, so that a second build is quick"
+    )
+    return result
+
+
+def add_shape_options(result: Parser) -> None:
+    """--batch and trtexec's four shape options."""
+    shapes = result.add_argument_group("shapes, written input:1x3x224x224,mask:1x10 (one input: 1x3x224x224)")
+    shapes.add_argument(
+        "--batch", type=argument_type(parse_batch), metavar="MIN:OPT:MAX", help="rows in a call: 8, 1:64 or 1:8:64"
+    )
+    for option, text in (
+        ("--minShapes", "the smallest"),
+        ("--optShapes", "the ones to tune for"),
+        ("--maxShapes", "the largest"),
+        ("--shapes", "fixed ones; for a PyTorch module without example inputs, with --batch: the example's"),
+    ):
+        shapes.add_argument(option, type=argument_type(parse_shapes), metavar="SHAPES", help=text)
+
+
+def execute(options: Namespace) -> int:
+    """Build and save. Raises what trine.build and Engine.save raise."""
+    import trine
+    from trine.cli.sources import load_source
+
+    console.show_log(options)
+    started = time.perf_counter()
+    text = options.model or options.onnx
+    if not text or (options.model and options.onnx):
+        raise UsageError("name one model: trine build model.onnx, or trine build package.module:callable")
+    ranges = shape_ranges(options.minShapes, options.optShapes, options.maxShapes, options.shapes)
+    source = load_source(text, shapes=ranges, seed=options.seed)
+    output = Path(options.output).expanduser() if options.output else default_output(text)
+    check_output(output)
+    settings: dict[str, Any] = {
+        "precision": _precision(options),
+        "device": options.device,
+        "threads": options.threads,
+        "verify": not options.no_verify,
+        "accuracy_budget": options.accuracy_budget,
+        "seed": options.seed,
+        "timing_cache": Path(options.timing_cache).expanduser() if options.timing_cache else None,
+        "tactics": tuple(options.tactics.split(",")) if options.tactics else None,
+        "progress": not (options.quiet or options.json),
+        **_extent(options, ranges, source),
+    }
+    with trine.build(source.model, source.example_inputs, **settings) as engine:
+        engine.save(output)
+        seconds = time.perf_counter() - started
+        if options.json:
+            console.print_json(_summary(engine, output, seconds))
+        else:
+            _print_summary(engine, output, seconds, options)
+    return ExitCode.OK
+
+
+def _precision(options: Namespace) -> str:
+    chosen = [name for name in ("fp16", "bf16", "best") if getattr(options, name)]
+    if options.precision and options.precision not in chosen:
+        chosen.append(options.precision)
+    if len(chosen) > 1:
+        raise UsageError(f"more than one precision: {', '.join(chosen)}; give one (best tries all)")
+    return chosen[0] if chosen else "fp32"
+
+
+def _extent(options: Namespace, ranges: dict[str, ShapeTriple] | None, source: Source) -> dict[str, Any]:
+    """``batch`` or ``shapes`` for the builder, which takes one of the two."""
+    if options.batch is None:
+        if not ranges:
+            return {}
+        from trine.cli.sources import sole_input
+
+        return {"shapes": {name or sole_input(source): triple for name, triple in ranges.items()}}
+    if options.minShapes or options.optShapes or options.maxShapes:
+        raise UsageError("--batch and --min/opt/maxShapes both say how many rows; give one of the two")
+    if ranges and source.is_onnx:
+        raise UsageError("--batch and --shapes both say how many rows; give one of the two")
+    return {"batch": options.batch}
+
+
+def default_output(model: str) -> Path:
+    """``model.onnx`` → ``model.trine``, ``package.module:resnet18`` → ``resnet18.trine``, in the working directory."""
+    name = model.rpartition(":")[2].rpartition(".")[2] if ":" in Path(model).name else Path(model).stem
+    return Path(f"{name or 'engine'}.trine")
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before minutes of building, what could not be written after them."""
+    if path.is_dir():
+        raise UsageError(f"--output {path} is a folder; give a file name in it: {path / 'model.trine'}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}; create it first")
+
+
+def _summary(engine: Engine, output: Path, seconds: float) -> dict[str, Any]:
+    from trine.engine.inspector import inspect_engine
+
+    data = inspect_engine(engine)
+    del data["layers"]
+    return {"engine": str(output), "bytes": output.stat().st_size, "seconds": round(seconds, 3), **data}
+
+
+def _print_summary(engine: Engine, output: Path, seconds: float, options: Namespace) -> None:
+    evidence = engine.manifest.evidence
+    if evidence is None:
+        checked = "not verified"
+    else:
+        worst = max((float(r["metrics"]["relative_error"]) for r in evidence["rows"] if r["metrics"]), default=0.0)
+        checked = f"largest relative error {worst:.1e} of {float(evidence['tolerance']):g} allowed"
+        if options.verbose:
+            from trine.verify.report import Report
+
+            print(Report.from_json(dict(evidence)))
+    size_mib = output.stat().st_size / 2**20
+    print(f"{output}  {size_mib:.1f} MiB, {engine.manifest.precision} by {engine.tactic}, {checked}, {seconds:.1f} s")

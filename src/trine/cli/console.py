@@ -1,0 +1,53 @@
+"""Where a verb prints: results on stdout, progress and warnings on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["note", "print_json", "results", "show_log"]
+
+
+def results() -> Console:
+    """A rich console on stdout that never breaks names apart to colour them."""
+    from rich.console import Console
+
+    # A pipe has no width: wide enough that no row is folded, as a program may read it.
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout. NaN and infinities, which JSON lacks, become null."""
+    print(json.dumps(_finite(document), indent=2))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def note(options: Namespace, text: str) -> None:
+    """One line on stderr, unless --quiet."""
+    if not options.quiet:
+        print(text, file=sys.stderr)
+
+
+def show_log(options: Namespace) -> None:
+    """Send trine's log to stderr: warnings; everything with --verbose; errors only with --quiet."""
+    log = logging.getLogger("trine")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+    log.setLevel(logging.DEBUG if options.verbose else logging.ERROR if options.quiet else logging.WARNING)

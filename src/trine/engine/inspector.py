@@ -1,0 +1,184 @@
+"""What is in an engine, as plain data for ``trine inspect``, its JSON and its HTML page.
+
+Works on an engine that runs, and on a file's contents without compiling anything; needs neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from trine.engine.manifest import Manifest, TensorInfo
+from trine.engine.onnx_reader import GraphView, NodeView, TensorView, read_graph
+from trine.engine.portable_graph import PortableGraph
+
+__all__ = ["Inspectable", "inspect_engine"]
+
+Dims = tuple[int | str, ...] | None
+
+
+class Inspectable(Protocol):
+    """What is needed of an engine: ``trine.Engine`` has it, and so has what ``read_engine`` returns."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Names, shapes, provenance, evidence."""
+
+    @property
+    def graph(self) -> PortableGraph:
+        """The portable graph and its weights."""
+
+    @property
+    def plans(self) -> Mapping[str, Any]:
+        """Device plans, as bytes, by device."""
+
+
+def inspect_engine(engine: Inspectable) -> dict[str, Any]:
+    """Everything worth knowing about ``engine``, JSON-able.
+
+    Keys: name, source, precision, created, versions, opsets, inputs, outputs, tactic, tactics, stages, passes,
+    build, sizes, operators, layers, macs, evidence. ``macs`` are multiply-accumulates for one row (the first
+    dimension taken as 1, others at the profile's opt), and None for a layer of which they are not known.
+    Raises EngineFormatError when the graph's bytes are damaged.
+    """
+    manifest = engine.manifest
+    view = read_graph(engine.graph.model)
+    layers = _layers(engine, view)
+    build = dict(manifest.build)
+    tactics = _tactics(build.get("tactics", ()))
+    weight_bytes = sum(len(weight.data) for weight in engine.graph.weights)
+    return {
+        "name": manifest.name,
+        "source": manifest.source,
+        "precision": manifest.precision,
+        "created": manifest.created,
+        "versions": dict(manifest.versions),
+        "opsets": {domain or "ai.onnx": version for domain, version in view.opsets.items()},
+        "inputs": [_interface(info, manifest) for info in manifest.inputs],
+        "outputs": [_interface(info, manifest) for info in manifest.outputs],
+        "tactic": next((tactic["name"] for tactic in tactics if tactic["chosen"]), None),
+        "tactics": tactics,
+        "stages": list(build.get("stages", ())),
+        "passes": list(build.get("passes", ())),
+        "build": {k: v for k, v in build.items() if k not in ("tactics", "stages", "passes")},
+        "sizes": {
+            "graph_bytes": len(engine.graph.model),
+            "weight_bytes": weight_bytes,
+            "plan_bytes": {name: len(plan) for name, plan in engine.plans.items()},
+            "weights": len(engine.graph.weights),
+            "parameters": _parameters(engine, view),
+        },
+        "operators": dict(Counter(layer["op"] for layer in layers).most_common()),
+        "layers": layers,
+        "macs": sum(layer["macs"] or 0 for layer in layers),
+        "evidence": dict(manifest.evidence) if manifest.evidence is not None else None,
+    }
+
+
+def _tactics(recorded: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """As recorded, the chosen one first; one that was only slower gets that as its reason."""
+    tactics = [
+        {"chosen": False, "latency_ms": None, "options": {}, **t, "reasons": list(t.get("reasons", ()))}
+        for t in recorded
+    ]
+    best = next((tactic["latency_ms"] for tactic in tactics if tactic["chosen"]), None)
+    for tactic in tactics:
+        if not tactic["chosen"] and not tactic["reasons"] and tactic["latency_ms"] and best:
+            tactic["reasons"].append(f"slower: {tactic['latency_ms']:.3f} ms against {best:.3f} ms")
+    return sorted(tactics, key=lambda t: (not t["chosen"], t["latency_ms"] or float("inf")))
+
+
+def _interface(info: TensorInfo, manifest: Manifest) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": info.name, "dtype": info.dtype.value, "shape": list(info.shape)}
+    if info.name in manifest.profile.ranges:
+        shapes = manifest.profile.ranges[info.name]
+        entry["profile"] = {"min": list(shapes.min), "opt": list(shapes.opt), "max": list(shapes.max)}
+    return entry
+
+
+def _weights(engine: Inspectable, view: GraphView) -> dict[str, TensorView]:
+    """All initializers: the large ones, which lie beside the graph, and the small ones within it."""
+    large = {w.name: TensorView(w.name, w.dtype.value, tuple(w.shape)) for w in engine.graph.weights}
+    return {**view.initializers, **large}
+
+
+def _parameters(engine: Inspectable, view: GraphView) -> int:
+    return sum(_count(tensor.shape) or 0 for tensor in _weights(engine, view).values())
+
+
+def _layers(engine: Inspectable, view: GraphView) -> list[dict[str, Any]]:
+    weights = _weights(engine, view)
+    stored = {weight.name: len(weight.data) for weight in engine.graph.weights}
+    inputs = {info.name for info in engine.manifest.inputs}
+    outputs = {info.name for info in engine.manifest.outputs}
+    interface = {
+        info.name: TensorView(info.name, info.dtype.value, tuple(info.shape))
+        for info in (*engine.manifest.inputs, *engine.manifest.outputs)
+    }
+    known = {**view.tensors, **interface, **weights}
+    symbols = _one_row(engine.manifest)
+
+    def describe(name: str) -> dict[str, Any]:
+        tensor = known.get(name, TensorView(name))
+        kind = "weight" if name in weights else "input" if name in inputs else "output" if name in outputs else ""
+        shape = None if tensor.shape is None else list(tensor.shape)
+        return {"name": name, "dtype": tensor.dtype, "shape": shape, "kind": kind or "activation"}
+
+    layers = []
+    for index, node in enumerate(view.nodes):
+        own = [name for name in node.inputs if name in weights]
+        shapes = [known[name].shape if name in known else None for name in node.inputs]
+        result = known[node.outputs[0]].shape if node.outputs and node.outputs[0] in known else None
+        layers.append(
+            {
+                "index": index,
+                "name": node.name or f"{node.op}_{index}",
+                "op": node.op if not node.domain else f"{node.domain}.{node.op}",
+                "inputs": [describe(name) for name in node.inputs if name],
+                "outputs": [describe(name) for name in node.outputs if name],
+                "attributes": dict(node.attributes),
+                "parameters": sum(_count(weights[name].shape) or 0 for name in own),
+                "weight_bytes": sum(stored.get(name, 0) for name in own),
+                "macs": _macs(node, shapes, result, symbols),
+            }
+        )
+    return layers
+
+
+def _one_row(manifest: Manifest) -> dict[str, int]:
+    """A size for each symbolic dimension: 1 for a first dimension, the profile's opt for others."""
+    symbols: dict[str, int] = {}
+    for info in manifest.inputs:
+        shape_range = manifest.profile.ranges.get(info.name)
+        for axis, dim in enumerate(info.shape):
+            if isinstance(dim, str) and shape_range is not None and axis < len(shape_range.opt):
+                symbols.setdefault(dim, 1 if axis == 0 else shape_range.opt[axis])
+    return symbols
+
+
+def _count(shape: Dims, symbols: Mapping[str, int] | None = None) -> int | None:
+    """Elements of a tensor of ``shape``; None when a dimension is not known."""
+    if shape is None:
+        return None
+    dims = [dim if isinstance(dim, int) else (symbols or {}).get(dim) for dim in shape]
+    return None if any(dim is None for dim in dims) else math.prod(dim for dim in dims if dim is not None)
+
+
+def _macs(node: NodeView, shapes: Sequence[Dims], result: Dims, symbols: Mapping[str, int]) -> int | None:
+    """Multiply-accumulates of the layers that cost most; None for all others."""
+    if len(shapes) < 2:
+        return None
+    left, right, out = shapes[0], shapes[1], _count(result, symbols)
+    if node.op == "Conv" and right and out is not None and isinstance(right[0], int) and right[0] > 0:
+        elements = _count(right)
+        return None if elements is None else out * elements // right[0]
+    if node.op == "ConvTranspose" and right and isinstance(right[0], int) and right[0] > 0:
+        elements, inputs = _count(right), _count(left, symbols)
+        return None if elements is None or inputs is None else inputs * elements // right[0]
+    if node.op in ("MatMul", "Gemm", "FusedMatMul") and left and out is not None:
+        dim = left[0] if node.attributes.get("transA") else left[-1]
+        depth = symbols.get(dim) if isinstance(dim, str) else dim
+        return None if depth is None else out * depth
+    return None

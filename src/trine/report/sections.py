@@ -1,0 +1,207 @@
+"""The page's sections about the engine: one function each, from ``inspect_engine``'s data to HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trine.report.charts import error_scale, skyline, stage_strip
+from trine.report.markup import count, exponent, family, shape_text, size, table, text
+
+__all__ = ["build", "evidence", "interface", "layers", "network", "provenance", "tactics"]
+
+Data = Mapping[str, Any]
+
+
+def interface(data: Data) -> str:
+    """Inputs and outputs, with the range of shapes that the engine takes."""
+    rows = []
+    for role in ("inputs", "outputs"):
+        for info in data[role]:
+            profile = info.get("profile", {})
+            rows.append(
+                (
+                    role[:-1],
+                    f"<b>{text(info['name'])}</b>",
+                    f"<code>{text(info['dtype'])}</code>",
+                    text(shape_text(info["shape"])),
+                    *(text(shape_text(profile.get(which))) for which in ("min", "opt", "max")),
+                )
+            )
+    return table(("", "name", "dtype", "shape", "smallest", "tuned for", "largest"), rows)
+
+
+def network(data: Data) -> str:
+    """The skyline of all layers, and each kind's share."""
+    all_layers: Sequence[Data] = data["layers"]
+    total_work = data["macs"] or 1
+    total_weights = sum(layer["weight_bytes"] for layer in all_layers) or 1
+    totals: dict[str, list[int]] = {}
+    for layer in all_layers:
+        entry = totals.setdefault(family(layer["op"]), [0, 0, 0])
+        entry[0] += 1
+        entry[1] += layer["macs"] or 0
+        entry[2] += layer["weight_bytes"]
+    kinds = "".join(
+        f'<li class="{name}"><i></i><span>{name}</span><b>{number}</b>'
+        f"<small>{_share(work, total_work)} of work, {_share(weights, total_weights)} of weights</small></li>"
+        for name, (number, work, weights) in sorted(totals.items(), key=lambda item: -item[1][1] * 10**6 - item[1][0])
+    )
+    operators = ", ".join(f"{number} {text(op)}" for op, number in data["operators"].items())
+    return (
+        f'<figure class="chart">{skyline(all_layers)}<figcaption><span>first layer</span>'
+        "<span>above the line: multiply-adds for one row; below: weights (square-root scales)</span>"
+        f'<span>last layer</span></figcaption></figure><ul class="kinds">{kinds}</ul>'
+        f'<p class="soft">{operators}</p>'
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return "none" if not part else "&lt;1%" if part < whole / 100 else f"{part / whole:.0%}"
+
+
+def tactics(data: Data) -> str:
+    """Every way that the builder tried, its time, and why the others were refused."""
+    entries: Sequence[Data] = data["tactics"]
+    if not entries:
+        return '<p class="soft">The engine records no tactics.</p>'
+    slowest = max((float(t["latency_ms"]) for t in entries if t.get("latency_ms")), default=1.0)
+    rows = []
+    for tactic in entries:
+        chosen, latency = bool(tactic.get("chosen")), tactic.get("latency_ms")
+        name = text(f"{tactic['name']} {tactic.get('precision', '')}".strip())
+        options = ", ".join(f"{text(k)} {text(v)}" for k, v in (tactic.get("options") or {}).items())
+        bar = (
+            f'<div class="bar"><i style="width:{100 * float(latency) / slowest:.1f}%"></i></div>'
+            f'<span class="figure">{float(latency):.3f} ms</span>'
+            if latency
+            else '<div class="bar none"></div><span class="figure">not timed</span>'
+        )
+        reasons = "".join(f"<li>{text(reason)}</li>" for reason in tactic.get("reasons") or ())
+        rows.append(
+            f'<li class="{"chosen" if chosen else "refused"}"><div class="who"><b>{name}</b>'
+            f'<span class="chip">{"chosen" if chosen else "refused"}</span><small>{options}</small></div>{bar}'
+            + (f'<ul class="reasons">{reasons}</ul>' if reasons else "")
+            + "</li>"
+        )
+    return f'<ul class="tactics">{"".join(rows)}</ul>'
+
+
+def build(data: Data) -> str:
+    """How long each stage took, and what each pass changed."""
+    parts = [stage_strip(data["stages"])] if data["stages"] else []
+    changed = [entry for entry in data["passes"] if entry.get("changed")]
+    idle = [text(entry["name"]) for entry in data["passes"] if not entry.get("changed")]
+    before, after = data["build"].get("nodes_before"), data["build"].get("nodes_after")
+    if before is not None and after is not None:
+        parts.append(f"<p>Passes took the graph from <b>{text(before)}</b> nodes to <b>{text(after)}</b>.</p>")
+    if changed:
+        keys = [key for key in ("changed", "nodes_after") if any(key in entry for entry in changed)]
+        rows = [(text(e["name"]), *(text(e.get(key, "")) for key in keys)) for e in changed]
+        names = {"changed": "changes", "nodes_after": "nodes after"}
+        parts.append(table(("pass", *(names[key] for key in keys)), rows, numeric=(1, 2), css="narrow"))
+    if idle:
+        parts.append(f'<p class="soft">Found nothing to change: {", ".join(idle)}.</p>')
+    return "".join(parts)
+
+
+def evidence(data: Data) -> str:
+    """The comparison with the source that the engine carries."""
+    report = data["evidence"]
+    if report is None:
+        return '<p class="warn">Built with verification off: nothing is known about how right its answers are.</p>'
+    rows = []
+    for row in report.get("rows", ()):
+        metrics = row.get("metrics") or {}
+        top1 = metrics.get("top1_agreement")
+        problem = row.get("problem")
+        rows.append(
+            (
+                text(row["case"]),
+                text(row["output"]),
+                text(shape_text(row["shape"])),
+                error_scale(metrics.get("relative_error"), row["tolerance"]),
+                exponent(metrics.get("relative_error")),
+                exponent(row["tolerance"]),
+                exponent(metrics.get("max_abs_error")),
+                "&ndash;" if top1 is None else f"{float(top1):.0%}",
+                f'<span class="bad">{text(problem)}</span>' if problem else '<span class="ok">within</span>',
+            )
+        )
+    headings = ("case", "output", "shape", "1e-9 to 1", "rel. error", "allowed", "max abs", "top-1", "")
+    notes = [text(note) for note in report.get("notes", ())]
+    independence = report.get("row_independence")
+    if independence:
+        notes.insert(
+            0,
+            f"Answers of a row beside other rows change by at most {exponent(independence['error'])}."
+            if independence["source_independent"]
+            else "The source itself mixes the rows of a batch.",
+        )
+    listed = "".join(f"<li>{note}</li>" for note in notes)
+    return table(headings, rows, numeric=(4, 5, 6, 7)) + (f'<ul class="soft">{listed}</ul>' if listed else "")
+
+
+def layers(data: Data) -> str:
+    """Every layer, searchable."""
+    rows = []
+    for layer in data["layers"]:
+        outputs = layer["outputs"]
+        first = outputs[0] if outputs else {"dtype": "", "shape": None}
+        takes = ", ".join(
+            shape_text(tensor["shape"]) or tensor["name"] for tensor in layer["inputs"] if tensor["kind"] != "weight"
+        )
+        attributes = " ".join(
+            f"{key}={_value(value)}" for key, value in layer["attributes"].items() if not _is_default(key, value)
+        )
+        rows.append(
+            (
+                str(layer["index"]),
+                f'<span class="op {family(layer["op"])}"><i></i>{text(layer["op"])}</span>',
+                f'<span class="name">{text(layer["name"])}</span><small>{text(attributes)}</small>',
+                text(takes),
+                text(shape_text(first["shape"])),
+                f"<code>{text(first['dtype'])}</code>",
+                count(layer["parameters"]) if layer["parameters"] else "",
+                count(layer["macs"]) if layer["macs"] else "",
+            )
+        )
+    headings = ("", "operator", "name", "takes", "gives", "dtype", "parameters", "multiply-adds")
+    return (
+        '<label class="filter">Show layers with <input type="search" placeholder="Conv, 56&times;56, layer1" '
+        f'data-filter="layers"><output></output></label><div id="layers">{table(headings, rows, (0, 6, 7))}</div>'
+    )
+
+
+def _is_default(key: str, value: Any) -> bool:
+    """Whether an attribute only says what holds without it."""
+    if key in ("group", "strides", "dilations"):
+        return value == 1 or (isinstance(value, list) and set(value) == {1})
+    return (key == "pads" and isinstance(value, list) and not any(value)) or (key, value) == ("auto_pad", "NOTSET")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join(map(str, value)) + "]"
+    shown = str(value)
+    return shown if len(shown) <= 60 else shown[:60] + "…"
+
+
+def provenance(data: Data) -> str:
+    """Where it came from: source, time, versions, sizes, threads, CPU."""
+    sizes = data["sizes"]
+    entries: list[tuple[str, Any]] = [
+        ("source", data["source"]),
+        ("built", data["created"]),
+        ("on", data["build"].get("cpu", "")),
+        ("threads", data["build"].get("threads") or "all"),
+        ("graph", size(sizes["graph_bytes"])),
+        ("weights", f"{size(sizes['weight_bytes'])} in {sizes['weights']} tensors"),
+        *((name, size(length)) for name, length in sizes["plan_bytes"].items()),
+        ("opsets", ", ".join(f"{domain} {version}" for domain, version in data["opsets"].items())),
+        ("versions", ", ".join(f"{package} {version}" for package, version in data["versions"].items())),
+    ]
+    listed = "".join(
+        f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in entries if value not in ("", None)
+    )
+    return f"<dl>{listed}</dl>"
