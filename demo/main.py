@@ -71,7 +71,7 @@ def print_answers(photos: Sequence[Photo]) -> None:
     for photo in photos:
         table = Table(title=photo.name, title_justify="left", title_style="bold", box=None)
         for heading in ("trine", "", "PyTorch", ""):
-            width = 34 if heading else 6
+            width = 28 if heading else 6
             table.add_column(heading, width=width, no_wrap=True, justify="left" if heading else "right")
         for ours, theirs in zip(photo.answers["trine"], photo.answers["PyTorch"], strict=True):
             table.add_row(ours.label, f"{ours.probability:.1%}", theirs.label, f"{theirs.probability:.1%}")
