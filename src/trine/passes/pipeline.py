@@ -1,0 +1,96 @@
+"""The passes in the order in which they run, and what runs them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from trine.passes.cancel_transposes import CancelTransposes
+from trine.passes.fold_constants import FoldConstants
+from trine.passes.inline_functions import InlineFunctions
+from trine.passes.lift_constants import LiftConstants
+from trine.passes.remove_dead_nodes import RemoveDeadNodes
+from trine.passes.remove_identities import RemoveIdentities
+from trine.passes.rewriting import Counted
+
+__all__ = ["DEFAULT_PASSES", "PassRecord", "run_passes"]
+
+DEFAULT_PASSES: tuple[ir.passes.InPlacePass, ...] = (
+    InlineFunctions(),  # first: no other pass looks into functions
+    LiftConstants(),  # before everything that asks whether something is constant
+    FoldConstants(),  # also infers the shapes that later passes rely on
+    RemoveIdentities(),  # before patterns are matched, as identities hide them
+    CancelTransposes(),
+    RemoveDeadNodes(),  # last
+)
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass did: how many places it changed, and how many nodes there are after it, subgraphs included."""
+
+    name: str
+    changed: int
+    nodes_after: int
+
+
+def run_passes(
+    model: ir.Model,
+    passes: Sequence[ir.passes.InPlacePass] = DEFAULT_PASSES,
+    on_pass: Callable[[str], None] | None = None,
+) -> list[PassRecord]:
+    """Changes ``model`` in place with each pass in turn; ``on_pass`` hears each one's name before it starts.
+
+    Inputs and outputs keep their names, order and types. Weights are neither copied nor serialised, except those
+    that a pass changes.
+    """
+    records = []
+    with _quiet_libraries(), _overridable_hidden(model):
+        common.NameFixPass()(model)  # two scopes of a model may use one name; passes move values between scopes
+        for each in passes:
+            name = type(each).__name__
+            if on_pass is not None:
+                on_pass(name)
+            result = each(model)
+            count = result.count if isinstance(result, Counted) else int(result.modified)
+            records.append(PassRecord(name, count, sum(1 for _ in ir.traversal.RecursiveGraphIterator(model.graph))))
+        common.NameFixPass()(model)
+    return records
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keeps the libraries' remarks about each node that they leave alone off the user's terminal."""
+    loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript")]
+    was = [each.level for each in loggers]
+    try:
+        for each in loggers:
+            each.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for each, level in zip(loggers, was, strict=True):
+            each.setLevel(level)
+
+
+@contextlib.contextmanager
+def _overridable_hidden(model: ir.Model) -> Iterator[None]:
+    """Hides the values of initializers that are inputs too: a caller may give others, so they are no constants."""
+    graph = model.graph
+    hidden = {
+        name: graph.initializers[name] for name in list(graph.initializers) if graph.initializers[name].is_graph_input()
+    }
+    tensors = {name: value.const_value for name, value in hidden.items()}
+    for name, value in hidden.items():
+        del graph.initializers[name]
+        value.const_value = None
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            value.const_value = tensors[name]
+            graph.initializers[name] = value
