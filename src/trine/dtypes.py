@@ -86,16 +86,19 @@ class DataType(enum.Enum):
         if self is DataType.STRING:
             return np.dtype(object)
         try:
-            return np.dtype(self.value)
+            known: np.dtype[Any] = np.dtype(self.value)
         except TypeError:
             pass
+        else:
+            return known
         try:
             import ml_dtypes
         except ImportError as err:
             raise MissingDependencyError(
                 f"dtype {self.value} needs the package ml_dtypes: pip install ml_dtypes"
             ) from err
-        return np.dtype(getattr(ml_dtypes, self.value))
+        narrow: np.dtype[Any] = np.dtype(getattr(ml_dtypes, self.value))
+        return narrow
 
 
 # https://github.com/onnx/onnx/blob/main/onnx/onnx.in.proto, message TensorProto, enum DataType.

@@ -80,12 +80,7 @@ class Engine:
         structure = self.manifest.input_structure
         if not kwargs and len(args) == len(self._input_names) and all(_is_array(arg) for arg in args):
             inputs: Mapping[str, Any] = dict(zip(self._input_names, args, strict=True))
-        elif (
-            not kwargs
-            and len(args) == 1
-            and isinstance(args[0], dict)
-            and args[0].keys() == set(self._input_names)
-        ):
+        elif not kwargs and len(args) == 1 and isinstance(args[0], dict) and args[0].keys() == set(self._input_names):
             inputs = args[0]
         elif structure is not None:
             from trine.structure import flatten_call

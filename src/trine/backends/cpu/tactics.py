@@ -76,9 +76,7 @@ class OnnxRuntimeTactic:
 
     def plan(self, precision: str, threads: int) -> CpuPlan:
         """See CpuTactic."""
-        return CpuPlan(
-            self.name, threads, {"optimization": "all"}, cpu_model(), installed_versions([self.name])
-        )
+        return CpuPlan(self.name, threads, {"optimization": "all"}, cpu_model(), installed_versions([self.name]))
 
 
 CPU_TACTICS: tuple[CpuTactic, ...] = (OpenVinoTactic(), OnnxRuntimeTactic())

@@ -55,8 +55,6 @@ class OnnxRuntimeExecutor:
         session_options.graph_optimization_level = (
             level.ORT_DISABLE_ALL if options.get("optimization") == "none" else level.ORT_ENABLE_ALL
         )
-        # A context may meet another batch at each call; patterns are planned for one shape only.
-        session_options.enable_mem_pattern = False
         self._weights = graph.weights  # ONNX Runtime reads them in place: they must outlive the session
         try:
             if graph.weights:

@@ -107,9 +107,13 @@ class OpenVinoSession:
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See ``trine.runtime.executor.Session.run``."""
         request = self._request
+        # An OpenVINO tensor does not own what it shares: each must stay referenced until infer() is done.
+        held = []
         for slot, array in zip(self._inputs, inputs, strict=True):
             if slot.port is not None:
-                request.set_tensor(slot.port, slot.share(array))
+                readable = array if array.flags.writeable else array.copy()  # it takes no read-only memory
+                held.append(readable)
+                request.set_tensor(slot.port, slot.share(readable))
         for index, out in enumerate(outputs):
             if out is not None and out.nbytes >= _BIND_BYTES:
                 slot = self._outputs[index]
@@ -118,6 +122,7 @@ class OpenVinoSession:
             elif self._bound[index]:
                 self._unbind(index)
         request.infer()
+        del held
         return [
             out if out is not None and self._bound[index] else self._copy_out(index, out)
             for index, out in enumerate(outputs)
@@ -160,11 +165,9 @@ class _Slot:
         self.element_type = port.get_element_type() if port is not None else None
 
     def share(self, array: np.ndarray) -> Any:
-        """An OpenVINO tensor over ``array``'s memory (over a copy where the array is read-only)."""
+        """An OpenVINO tensor over ``array``'s memory, which the caller keeps alive."""
         if self.info.dtype is DataType.STRING:
             return self.tensor_class(array.astype(str))
-        if not array.flags.writeable:
-            array = array.copy()
         if self.carrier is not None:
             return self.tensor_class(array.view(self.carrier), list(array.shape), self.element_type)
         return self.tensor_class(array, shared_memory=True)
