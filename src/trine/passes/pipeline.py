@@ -11,9 +11,17 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from trine.passes.cancel_transposes import CancelTransposes
+from trine.passes.canonicalise_matmul import CanonicaliseMatMul
+from trine.passes.fix_reshape_targets import FixReshapeTargets
+from trine.passes.fold_affine import FoldAffine
+from trine.passes.fold_batch_norm import FoldBatchNorm
 from trine.passes.fold_constants import FoldConstants
+from trine.passes.fuse_pad import FusePad
 from trine.passes.inline_functions import InlineFunctions
 from trine.passes.lift_constants import LiftConstants
+from trine.passes.merge_common_subexpressions import MergeCommonSubexpressions
+from trine.passes.merge_initializers import MergeInitializers
+from trine.passes.merge_reshapes import MergeReshapes
 from trine.passes.remove_dead_nodes import RemoveDeadNodes
 from trine.passes.remove_identities import RemoveIdentities
 from trine.passes.rewriting import Counted
@@ -24,8 +32,17 @@ DEFAULT_PASSES: tuple[ir.passes.InPlacePass, ...] = (
     InlineFunctions(),  # first: no other pass looks into functions
     LiftConstants(),  # before everything that asks whether something is constant
     FoldConstants(),  # also infers the shapes that later passes rely on
+    FixReshapeTargets(),  # after shapes are known; what computed the targets is dead then
     RemoveIdentities(),  # before patterns are matched, as identities hide them
     CancelTransposes(),
+    MergeReshapes(),  # after FixReshapeTargets
+    RemoveDeadNodes(),  # before patterns are matched: dead users make a value look shared
+    FusePad(),
+    CanonicaliseMatMul(),  # before the two that fold into Gemm
+    FoldBatchNorm(),  # before FoldAffine, which takes what follows the folded convolution
+    FoldAffine(),
+    MergeInitializers(),  # before MergeCommonSubexpressions: equal constants make equal inputs
+    MergeCommonSubexpressions(),
     RemoveDeadNodes(),  # last
 )
 

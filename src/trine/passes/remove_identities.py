@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from trine.passes.rewriting import NodePass, constant, forward, is_op, rank_of, same_dims, scalar
+from trine.passes.rewriting import NodePass, constant, forward, int_attribute, is_op, rank_of, same_dims, scalar
 
 __all__ = ["RemoveIdentities"]
 
@@ -83,7 +83,7 @@ class RemoveIdentities(NodePass):
 
     def _never_drops(self, node: ir.Node) -> bool:
         if self.opset < 7:
-            return node.attributes.get_int("is_test", 0) == 1
+            return int_attribute(node, "is_test", 0) == 1
         if self.opset < 12 or len(node.inputs) < 3 or node.inputs[2] is None:
             return True
         training = constant(node.inputs[2], limit=1)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 __all__ = [
+    "FLOATS",
     "Counted",
     "NodePass",
     "add_initializer",
@@ -18,6 +19,7 @@ __all__ = [
     "axes_of",
     "constant",
     "forward",
+    "int_attribute",
     "is_op",
     "known_dims",
     "made_by",
@@ -130,6 +132,12 @@ def axes_of(node: ir.Node, position: int = 1) -> tuple[int, ...] | None:
     if len(node.inputs) > position and (array := constant(node.inputs[position], limit=64)) is not None:
         return tuple(int(axis) for axis in array.reshape(-1))
     return None
+
+
+def int_attribute(node: ir.Node, name: str, default: int) -> int:
+    """An integer attribute, or its default."""
+    attribute = node.attributes.get(name)
+    return int(attribute.as_int()) if attribute is not None else default
 
 
 def only_used_once(value: ir.Value) -> bool:
