@@ -60,6 +60,7 @@ class EagerModel:
     call: dict[str, Any]  # the "call" spec of its inputs, see trine.structure
     device: torch.device
     output_structure: dict[str, Any] | None = None
+    _written: list[tuple[torch.nn.Module, str]] | None = field(default=None, repr=False)
     # eval_mode flips a shared flag: two threads must not restore each other's.
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -71,9 +72,33 @@ class EagerModel:
         """The outputs' structure and arrays."""
         leaves = {name: to_torch(array, self.device) for name, array in inputs.items()}
         args, kwargs = structure.rebuild_call(self.call, leaves)
-        with self._lock, eval_mode(self.module), torch.no_grad():
+        with self._lock, eval_mode(self.module), self._same_buffers(), torch.no_grad():
             spec, outputs = describe_outputs(self.module(*args, **kwargs))
             return spec, {name: to_numpy(name, tensor) for name, tensor in outputs.items()}
+
+    @contextlib.contextmanager
+    def _same_buffers(self) -> Iterator[None]:
+        """Puts back the buffers that forward writes to, a step counter or a cache, so that calls are alike.
+
+        The first call keeps a copy of every buffer to learn which they are; later ones of those alone.
+        """
+        owners = [(each, name) for each in self.module.modules() for name in each._buffers]
+        before = {
+            (owner, name): (buffer, buffer._version, buffer.clone())
+            for owner, name in (owners if self._written is None else self._written)
+            if (buffer := owner._buffers[name]) is not None
+        }
+        try:
+            yield
+        finally:
+            changed = []
+            for (owner, name), (buffer, version, values) in before.items():
+                if owner._buffers.get(name) is not buffer or buffer._version != version:
+                    changed.append((owner, name))
+                    with torch.no_grad():
+                        buffer.copy_(values)
+                    owner._buffers[name] = buffer
+            self._written = list({*changed, *(self._written or ())})
 
 
 def describe_outputs(value: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -84,7 +109,16 @@ def describe_outputs(value: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor
     """
     if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
         named = {f"output_{index}": item for index, item in enumerate(value)}
-        spec, leaves = structure.describe(named, torch.is_tensor, "")
+        spec, leaves = structure.describe(named, _is_tensor, "")
         kind = "list" if isinstance(value, list) else "tuple"
         return {"kind": kind, "items": spec["items"]}, leaves
-    return structure.describe(value, torch.is_tensor, "output" if torch.is_tensor(value) else "")
+    return structure.describe(value, _is_tensor, "output" if torch.is_tensor(value) else "")
+
+
+def _is_tensor(value: Any) -> bool:
+    if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+        raise ModelImportError(
+            "forward returns a number that depends on an input's size or values; an engine gives tensors. "
+            "Return it as a tensor, or leave it out"
+        )
+    return torch.is_tensor(value)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trine.engine.manifest import TensorInfo
-from trine.errors import ModelImportError
+from trine.errors import ModelImportError, UnsupportedError
 from trine.importers.eager import EagerModel
 from trine.importers.graph_runner import GraphRunner
 from trine.importers.imported_model import Arrays
@@ -84,7 +84,10 @@ def _compare(
     hint: str,
 ) -> None:
     want = reference(inputs)
-    got = runner(inputs)
+    try:
+        got = runner(inputs)
+    except UnsupportedError as err:
+        raise UnsupportedError(f"{model_name}: {err}{hint}", err.problems) from err
     for name, expected in want.items():
         actual = got[name]
         if actual.shape != expected.shape or actual.dtype != expected.dtype:

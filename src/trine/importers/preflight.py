@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import re
 import traceback
 from collections.abc import Iterable, Iterator
@@ -15,8 +16,9 @@ from trine.errors import ModelImportError, UnsupportedError
 
 __all__ = ["deepest_line", "explain_unsupported", "unsupported_operators", "user_line"]
 
-_TORCH = str(Path(torch.__file__).parent)
-_TRINE = str(Path(__file__).parents[1])
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+_TRINE = str(Path(__file__).parents[1]) + os.sep
+_GENERATED = ("<string>", "<frozen", "<eval_with_key>")  # a notebook's "<ipython-input-3>" is the user's
 _FRAME = re.compile(r'File "(?P<file>.+?)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
@@ -41,9 +43,8 @@ def _chain(err: BaseException) -> Iterator[BaseException]:
 
 def deepest_line(frames: Iterable[tuple[str, int]]) -> str:
     """The last frame that is neither PyTorch's nor ours; else the last of torch.nn; else ""."""
-    own = [frame for frame in frames if not frame[0].startswith((_TRINE, "<"))]
+    own = [frame for frame in frames if not frame[0].startswith((_TRINE, *_GENERATED))]
     users = [frame for frame in own if not frame[0].startswith(_TORCH)]
-    # Below the call of import_model itself, the model is the user's; a test or script that calls us is not.
     candidates = users or [frame for frame in own if "/torch/nn/" in frame[0].replace("\\", "/")]
     return _spell(*candidates[-1]) if candidates else ""
 

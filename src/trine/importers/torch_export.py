@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx_ir as ir
 import torch
 
-from trine.errors import ModelImportError, UnsupportedError
+from trine.errors import ModelImportError, TrineError, UnsupportedError
 from trine.importers import preflight
 from trine.importers.torch_call import FlatModule
 
-__all__ = ["OPSET", "Exported", "export_program", "quiet", "to_graph"]
+__all__ = ["OPSET", "Exported", "ValueDependenceError", "export_program", "quiet", "to_graph"]
 
 # The first opset with Attention and RMSNormalization, which ONNX Runtime and OpenVINO both run.
 OPSET = 23
 
 # Why torch.export gave up on a value: by class name, as most of these classes are private.
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserErrorType.DYNAMIC_CONTROL_FLOW", "data-dependent")
+
+
+class ValueDependenceError(ModelImportError):
+    """forward needs a tensor's values while it is traced; other shapes or sizes would not help."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def quiet() -> Iterator[None]:
         for each, level in was:
             if level or each in parents:  # the others inherit, also those that do not exist yet
                 each.setLevel(logging.CRITICAL + 1)
-        with warnings.catch_warnings():
+        # A failed trace prints its partial graph on stderr.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -64,6 +69,8 @@ def export_program(
     try:
         with quiet(), torch.no_grad(), _no_fast_paths():
             program = torch.export.export(flat, tuple(leaves.values()), dynamic_shapes=(shapes,), strict=False)
+    except TrineError:
+        raise
     except Exception as err:  # tracing runs the user's code: anything can come out of it
         raise explain(err, type(flat.module).__name__) from err
     return Exported(program, _symbols(program, list(leaves), dynamic))
@@ -106,7 +113,9 @@ def to_graph(exported: Exported, model_name: str) -> tuple[ir.Model, tuple[str, 
         with quiet(), torch.no_grad():
             made = torch.onnx.export(exported.program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
     except torch.onnx.OnnxExporterError as err:
-        raise preflight.explain_unsupported(err, exported.program, OPSET, model_name) from err
+        with quiet():
+            unsupported = preflight.explain_unsupported(err, exported.program, OPSET, model_name)
+        raise unsupported from err
     except Exception as err:  # decompositions run thousands of PyTorch functions
         raise explain(err, model_name) from err
     if made is None or made.exported_program is None:
@@ -120,13 +129,13 @@ def explain(err: BaseException, model_name: str) -> ModelImportError:
     at = f" at {line}" if line else ""
     text = f"{type(err).__name__}: {err}"
     if any(mark in text for mark in _DATA_DEPENDENT):
-        return ModelImportError(
+        return ValueDependenceError(
             f"{model_name} branches on the values of a tensor{at}. An engine is one fixed graph; use torch.where "
             "to choose between two results, torch.cond to choose between two branches, or move the decision "
             "out of forward"
         )
     if ".numpy()" in text or "tensor subclasses" in text:
-        return ModelImportError(
+        return ValueDependenceError(
             f"{model_name} leaves PyTorch{at}: NumPy cannot be followed into a graph, its result would be frozen. "
             "Write that part with torch functions, or give it a converter with trine.converter"
         )
@@ -140,28 +149,3 @@ def _first_lines(err: BaseException) -> str:
     """The error's own first sentence, without the exporter's advice on how to debug the exporter."""
     text = re.split(r"\n\s*\n|\nFor more information|\nThe (error above|following call)", str(err))[0]
     return " ".join(text.split())[:500].rstrip(".") or type(err).__name__
-
-
-def rename_symbols(model: ir.Model, names: Mapping[str, str]) -> None:
-    """Renames symbolic dims everywhere in the graph: {"s77": "batch"}; "2*s77" becomes "2*batch"."""
-    pattern = re.compile("|".join(rf"\b{re.escape(old)}\b" for old in names)) if names else None
-
-    def renamed(dim: Any) -> Any:
-        if not isinstance(dim, ir.SymbolicDim) or dim.value is None:
-            return dim
-        text = str(dim.value)
-        if text.lstrip("-").isdigit():
-            return int(text)  # the exporter's spelling of a dim that turned out to be fixed
-        return pattern.sub(lambda match: names[match.group()], text) if pattern else dim
-
-    for value in _values(model):
-        if value.shape is not None and any(isinstance(dim, ir.SymbolicDim) for dim in value.shape):
-            value.shape = ir.Shape([renamed(dim) for dim in value.shape])
-
-
-def _values(model: ir.Model) -> Iterator[ir.Value]:
-    for graph in model.graphs():
-        yield from graph.inputs
-        yield from graph.initializers.values()
-        for node in graph:
-            yield from node.outputs
