@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import median
 
 
-def interleaved_ms(runs: dict[str, Callable[[], object]], rounds: int, warmup: int = 3) -> dict[str, float]:
+def interleaved_ms(runs: dict[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, float]:
     """Median milliseconds of each run. They take turns, so that a busy moment falls on all alike."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for round_number in range(-warmup, rounds):

@@ -26,7 +26,7 @@ import trine
 from trine.report import Fact, Latency, Photo, write_page
 
 HERE = Path(__file__).resolve().parent
-ROUNDS = {1: 60, 8: 15}  # batch size -> measured rounds
+ROUNDS = {1: 40, 8: 10}  # batch size -> measured rounds
 THREADS = os.cpu_count() or 1
 
 console = Console(highlight=False, soft_wrap=True)
