@@ -36,8 +36,10 @@ MODELS = ("resnet50", "mobilenet_v3_large", "vit_b_16")
 LIMIT_S = 300
 
 # Every program prints one line of JSON: its phases in seconds, and a few numbers of its answer.
-END = """ import json print(json.dumps({"phases": phases, "answer": [float(v) for v in answer[0][:8]],
-"torch": "torch" in sys.modules}), flush=True)
+END = """
+import json
+first = [float(value) for value in answer[0][:8]]
+print(json.dumps({"phases": phases, "answer": first, "torch": "torch" in sys.modules}), flush=True)
 """
 
 TRINE = """

@@ -117,7 +117,7 @@ def call_overhead(results: Path) -> str | None:
     rows = [
         [
             entry["tactic"],
-            f"{entry['times']['backend']['median_ms'] * 1e3:.1f}",
+            f"{min(t['median_ms'] for c, t in entry['times'].items() if c.startswith('backend')) * 1e3:.1f}",
             *(f"{entry['added_us'][call]:+.1f}" for call in ("engine(x)", "context.execute")),
         ]
         for entry in found["call_overhead"]
@@ -156,6 +156,8 @@ def _speed(results: Path) -> list[str] | None:
     if found is None:
         return None
     known = [entry for entry in found["models"] if entry["available"]]
+    if not known:
+        return None
     ratios = [entry["ratio"] for entry in known]
     models = len({entry["model"] for entry in known})
     return [
