@@ -37,7 +37,7 @@ def write_atomically(path: str | os.PathLike[str], parts: Iterable[memoryview | 
             f"cannot write {os.fspath(path)!r}: {err.strerror or err}. What was there before is unchanged; "
             "choose a folder that exists, may be written and has room"
         )
-        failure.errno, failure.filename = err.errno, os.fspath(path)
+        failure.errno = err.errno  # not filename: with both, str() would leave our text out
         raise failure from err
 
 

@@ -68,8 +68,8 @@ class Layout:
         return self.version[1] > MINOR
 
 
-def encode(header: Mapping[str, Any], sections: Mapping[str, Parts]) -> tuple[int, Iterator[memoryview]]:
-    """The file's size, and its bytes in order, streamed: the sections' own memory is not copied.
+def encode(header: Mapping[str, Any], sections: Mapping[str, Parts]) -> Iterator[memoryview]:
+    """The file's bytes in order, streamed: the sections' own memory is not copied.
 
     ``header`` may hold any JSON but "sections". Raises ConfigError for what a file cannot hold.
     """
@@ -98,7 +98,7 @@ def encode(header: Mapping[str, Any], sections: Mapping[str, Parts]) -> tuple[in
             position = data_start + start + sum(part.nbytes for part in parts)
         yield memoryview(bytes(data_start + end - position))  # only if there are no sections
 
-    return data_start + end, stream()
+    return stream()
 
 
 def open_layout(data: memoryview) -> Layout:

@@ -48,44 +48,45 @@ def write_engine(
     Weights and plans are written from where they lie: extra memory is a few MB. Raises EngineSaveError if it
     cannot be written, ConfigError if it would be no valid file.
     """
-    _, parts = _encode(manifest, graph, plans or {})
-    write_atomically(path, parts)
+    write_atomically(path, _encode(manifest, graph, plans or {}))
 
 
 def engine_to_bytes(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes] | None = None) -> bytes:
     """The bytes that ``write_engine`` writes. Raises ConfigError."""
-    _, parts = _encode(manifest, graph, plans or {})
-    return b"".join(parts)
+    return b"".join(_encode(manifest, graph, plans or {}))
 
 
-def _encode(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes]) -> tuple[int, Iterator[memoryview]]:
+def _encode(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes]) -> Iterator[memoryview]:
+    """The file's bytes, after the checks that reading will make: ConfigError instead of a bad file."""
     if len(graph.model) > _MAX_GRAPH_BYTES:
         raise ConfigError(
             f"the graph takes {len(graph.model)} bytes, at most {_MAX_GRAPH_BYTES} are allowed: "
             "make its large constants weights"
         )
+    for device in plans:
+        if not _is_plan(_PLAN + device):
+            raise ConfigError(f"plan name {device!r}: wanted a short identifier such as 'cpu'")
+    offsets = weight_offsets([weight.nbytes for weight in graph.weights])
+    table, weights, end = [], [], 0
+    for weight, offset in zip(graph.weights, offsets, strict=False):
+        table.append(
+            {
+                "name": weight.name,
+                "dtype": weight.dtype.value,
+                "shape": list(weight.shape),
+                "offset": offset,
+                "nbytes": weight.nbytes,
+            }
+        )
+        weights += [memoryview(bytes(offset - end)), weight.data.data]
+        end = offset + weight.nbytes
     try:
         check_self_contained(graph.model)
         text = strict_json.dump(manifest_to_json(manifest))
         manifest_from_json(strict_json.parse(text, "manifest", graph.nbytes))
+        _check_table(table, end, newer=False)
     except (ValueError, EngineFormatError) as err:
         raise ConfigError(f"this engine cannot be written: {err}") from err
-    for device in plans:
-        if not _is_plan(_PLAN + device):
-            raise ConfigError(f"plan name {device!r}: wanted a short identifier such as 'cpu'")
-    names = [weight.name for weight in graph.weights]
-    if len(set(names)) != len(names):
-        raise ConfigError("two weights have the same name")
-    offsets = weight_offsets([weight.nbytes for weight in graph.weights])
-    table = [
-        {"name": w.name, "dtype": w.dtype.value, "shape": list(w.shape), "offset": offset, "nbytes": w.nbytes}
-        for w, offset in zip(graph.weights, offsets, strict=False)
-    ]
-    weights: list[memoryview] = []
-    end = 0
-    for weight, offset in zip(graph.weights, offsets, strict=False):
-        weights += [memoryview(bytes(offset - end)), weight.data.data]
-        end = offset + weight.nbytes
     sections = {
         "manifest": [memoryview(text)],
         "graph": [memoryview(graph.model)],
@@ -95,7 +96,7 @@ def _encode(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes]
     return container.encode({"weights": table}, sections)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class EngineContents:
     """An open engine file. ``graph.weights`` and ``plans`` are read-only views of the mapped file.
 
@@ -112,15 +113,15 @@ class EngineContents:
 
     def verify_checksums(self) -> None:
         """Hash every section again. Raises EngineFormatError naming the first damaged one."""
+        if not self._data:
+            raise ConfigError("this engine file is closed; open it again with read_engine")
         for section in self.layout.sections.values():
             container.verify_section(self._data, section)
 
     def close(self) -> None:
         """Unmap the file now, or as soon as the last array, session or graph that uses it is gone."""
-        for name, empty in (("graph", PortableGraph(b"")), ("plans", {}), ("_data", memoryview(b""))):
-            object.__setattr__(self, name, empty)
-        mapping = self._mapping
-        object.__setattr__(self, "_mapping", None)
+        mapping, self._mapping = self._mapping, None
+        self.graph, self.plans, self._data = PortableGraph(b""), {}, memoryview(b"")
         if mapping is not None:
             # With a BufferError someone still has a view: unmapping would crash them. The last view unmaps it.
             with contextlib.suppress(BufferError):
@@ -236,31 +237,38 @@ def _check_header(layout: container.Layout) -> None:
 
 
 def _read_weights(layout: container.Layout, data: memoryview) -> tuple[Weight, ...]:
-    """Check the table of weights against the section and make a view for each."""
-    table = strict_json.items(layout.header["weights"], "weights", "header", _MAX_WEIGHTS)
-    entries = [_read_weight(entry, f"weights[{n}]", layout.is_newer) for n, entry in enumerate(table)]
+    """A view of the section for each entry in the table of weights."""
+    weights, end = [], 0
+    for name, dtype, shape, offset, nbytes in _check_table(layout.header["weights"], len(data), layout.is_newer):
+        if any(data[end:offset]):
+            raise EngineFormatError(f"bytes {end} to {offset} between weights must be zero", "weights")
+        weights.append(Weight(name, dtype, shape, np.frombuffer(data, np.uint8, nbytes, offset)))
+        end = offset + nbytes
+    return tuple(weights)
+
+
+_Entry = tuple[str, DataType, tuple[int, ...], int, int]  # name, dtype, shape, offset, nbytes
+
+
+def _check_table(table: Any, section_bytes: int, newer: bool) -> list[_Entry]:
+    """The table of weights, if it fits a section of this size: aligned, in order, no gap, no overlap."""
+    table = strict_json.items(table, "weights", "header", _MAX_WEIGHTS)
+    entries = [_read_weight(entry, f"weights[{number}]", newer) for number, entry in enumerate(table)]
     if len({name for name, *_ in entries}) != len(entries):
         raise EngineFormatError("weights: two have the same name", "header")
-    wanted = weight_offsets([nbytes for *_, nbytes in entries])
-    weights, end = [], 0
-    for (name, dtype, shape, offset, nbytes), start in zip(entries, wanted, strict=False):
+    starts = weight_offsets([nbytes for *_, nbytes in entries])
+    for (name, _, _, offset, _), start in zip(entries, starts, strict=False):
         if offset != start:
             raise EngineFormatError(
                 f"weight {name[:80]!r}: offset {offset}, wanted {start}: weights follow one another, aligned",
                 "header",
             )
-        if offset + nbytes > len(data):
-            raise EngineFormatError(f"weight {name[:80]!r} ends after its section", "header")
-        if any(data[end:offset]):
-            raise EngineFormatError(f"bytes {end} to {offset} between weights must be zero", "weights")
-        end = offset + nbytes
-        weights.append(Weight(name, dtype, shape, np.frombuffer(data, np.uint8, nbytes, offset)))
-    if end != len(data):
-        raise EngineFormatError(f"its weights end at byte {end}, the section at {len(data)}", "header")
-    return tuple(weights)
+    if starts[-1] != section_bytes:
+        raise EngineFormatError(f"its weights end at byte {starts[-1]}, the section at {section_bytes}", "header")
+    return entries
 
 
-def _read_weight(entry: Any, where: str, newer: bool) -> tuple[str, DataType, tuple[int, ...], int, int]:
+def _read_weight(entry: Any, where: str, newer: bool) -> _Entry:
     keys = ("name", "dtype", "shape", "offset", "nbytes")
     entry = strict_json.record(entry, where, "header", keys, allow_unknown=newer)
     name = strict_json.text(entry["name"], f"{where}.name", "header", _MAX_NAME, empty=False)

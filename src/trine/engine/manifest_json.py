@@ -14,7 +14,7 @@ import numpy as np
 
 from trine.dtypes import DataType
 from trine.engine.manifest import Manifest, TensorInfo
-from trine.engine.strict_json import integer, items, record, text
+from trine.engine.strict_json import MAX_DEPTH, integer, items, record, text
 from trine.errors import ConfigError, EngineFormatError
 from trine.profile import OptimizationProfile, ShapeRange
 
@@ -24,7 +24,7 @@ _SECTION = "manifest"
 _KEYS = tuple(field.name for field in dataclasses.fields(Manifest))
 _MAX_TENSORS = 4096
 _MAX_RANK = 64
-_MAX_DEPTH = 48
+_MAX_DEPTH = MAX_DEPTH - 1  # of what is inside the manifest's own object
 
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:

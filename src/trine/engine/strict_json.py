@@ -13,10 +13,10 @@ from typing import Any
 
 from trine.errors import EngineFormatError
 
-__all__ = ["MAX_JSON_BYTES", "check_budget", "dump", "integer", "items", "parse", "record", "text"]
+__all__ = ["MAX_DEPTH", "MAX_JSON_BYTES", "check_budget", "dump", "integer", "items", "parse", "record", "text"]
 
 MAX_JSON_BYTES = 16 * 2**20
-_MAX_DEPTH = 64
+MAX_DEPTH = 64
 _MEMORY_FLOOR = 20 * 2**20
 # What parsed JSON takes for each of these characters, at most; measured on CPython 3.11 to 3.13.
 _COSTS = {b"{": 130, b"[": 90, b",": 72, b":": 130}
@@ -78,7 +78,7 @@ def _finite(number: str) -> float:
 
 def _check_depth(value: Any, section: str) -> None:
     level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(_MAX_DEPTH):
+    for _ in range(MAX_DEPTH):
         deeper: list[Any] = []
         for node in level:
             children = node.values() if isinstance(node, dict) else node
@@ -86,7 +86,7 @@ def _check_depth(value: Any, section: str) -> None:
         if not deeper:
             return
         level = deeper
-    raise EngineFormatError(f"is nested more than {_MAX_DEPTH} deep", section)
+    raise EngineFormatError(f"is nested more than {MAX_DEPTH} deep", section)
 
 
 def record(
