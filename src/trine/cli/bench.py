@@ -26,6 +26,7 @@ def parser() -> Parser:
     """The options of ``trine bench``."""
     result = Parser(
         "bench",
+        "ENGINE [options]",
         f"Time an engine: throughput and latency over calls one after another.\nLatency is {INCLUDES}.",
         [
             "trine bench model.trine",
@@ -162,10 +163,7 @@ def _peer_runners(
     model = peer_model(engine, source) if set(peers) - {"torch"} else None
     if model is not None:
         setting["peers_run"] = model.what
-    runners = [
-        make_peer(name, model, source, call.inputs, threads=setting["threads"], precision=engine.manifest.precision)
-        for name in peers
-    ]
+    runners = [make_peer(name, engine, model, source, call.inputs, threads=setting["threads"]) for name in peers]
     with engine.create_execution_context() as context:
         ours = list(context.execute(call.inputs).values())
     errors: dict[str, float | None] = {}

@@ -23,6 +23,7 @@ def parser() -> Parser:
     """The options of ``trine build``."""
     result = Parser(
         "build",
+        "MODEL [options]",
         "Make an engine: import the model, optimise it, time the backends, compare the answers with the source's,\n"
         "and write one file. Nothing is written unless the answers are right.",
         [
@@ -35,7 +36,11 @@ def parser() -> Parser:
     )
     model = result.add_argument_group("model")
     model.add_argument(
-        "model", nargs="?", help="model.onnx, or package.module:callable (or file.py:callable) that returns"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="model.onnx; or package.module:callable, or file.py:callable, which is called without arguments and"
+        " returns an nn.Module or (module, example_inputs)",
     )
     model.add_argument("--onnx", metavar="FILE", help="the same as MODEL, as trtexec writes it")
     output = result.add_argument_group("output")
@@ -176,5 +181,7 @@ def _print_summary(engine: Engine, output: Path, seconds: float, options: Namesp
             from trine.verify.report import Report
 
             print(Report.from_json(dict(evidence)))
-    size_mib = output.stat().st_size / 2**20
-    print(f"{output}  {size_mib:.1f} MiB, {engine.manifest.precision} by {engine.tactic}, {checked}, {seconds:.1f} s")
+    from trine.report.markup import size
+
+    made = f"{size(output.stat().st_size)}, {engine.manifest.precision} by {engine.tactic}"
+    print(f"{output}  {made}, {checked}, {seconds:.1f} s")

@@ -40,7 +40,7 @@ _KINDS: tuple[tuple[type[BaseException], ExitCode, str, str], ...] = (
         errors.UnsupportedError,
         ExitCode.IMPORT,
         "the model uses something that cannot be imported",
-        "Write a converter for it (trine.converter), or change the model where the text above points.",
+        "For a PyTorch call, a converter (trine.converter) can stand in; otherwise, change the model there.",
     ),
     (errors.ModelImportError, ExitCode.IMPORT, "the model cannot be imported", ""),
     (

@@ -95,10 +95,10 @@ def _load(path: Path) -> np.ndarray[Any, Any] | Arrays:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
         raise ConfigError(f"{path}: unknown kind of file; give .npy, .npz or an image ({known})")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
+        with path.open("rb") as file:  # np.load leaves a damaged .npz open
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as err:
         raise ConfigError(f"{path}: no readable NumPy file: {err}") from err

@@ -18,6 +18,7 @@ def parser() -> Parser:
     """The options of ``trine inspect``."""
     result = Parser(
         "inspect",
+        "ENGINE [options]",
         "Show what is in an engine: inputs and outputs, tactics chosen and refused, sizes, evidence, layers.\n"
         "The file is read and checked, never compiled or run.",
         [

@@ -59,15 +59,21 @@ def positive_float(text: str) -> float:
     return value
 
 
+def _wide(prog: str) -> argparse.HelpFormatter:
+    """Descriptions as written, options in a column wide enough for the longest of most."""
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=110)
+
+
 class Parser(argparse.ArgumentParser):
     """A verb's parser: no abbreviations, errors raised as UsageError, examples below the options."""
 
-    def __init__(self, verb: str, description: str, examples: Sequence[str]) -> None:
+    def __init__(self, verb: str, arguments: str, description: str, examples: Sequence[str]) -> None:
         super().__init__(
             prog=f"trine {verb}",
+            usage=f"trine {verb} {arguments}",
             description=description,
             epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_wide,
             allow_abbrev=False,
         )
         self._printing = self.add_argument_group("printing")

@@ -61,7 +61,13 @@ def peer_model(engine: Engine, source: Source | None) -> PeerModel:
 
 
 def make_peer(
-    name: str, model: PeerModel | None, source: Source | None, inputs: Arrays, *, threads: int, precision: str
+    name: str,
+    engine: Engine,
+    model: PeerModel | None,
+    source: Source | None,
+    inputs: Arrays,
+    *,
+    threads: int,
 ) -> Runner:
     """The runner of one of PEERS, with ``threads`` threads, ready to be called.
 
@@ -69,13 +75,11 @@ def make_peer(
     """
     try:
         if name == "torch":
-            return _torch(source, inputs, threads)
+            return _torch(engine, source, inputs, threads)
         assert model is not None  # made for the others
-        return (
-            _onnxruntime(model, inputs, threads)
-            if name == "onnxruntime"
-            else _openvino(model, inputs, threads, precision)
-        )
+        if name == "onnxruntime":
+            return _onnxruntime(model, inputs, threads)
+        return _openvino(model, inputs, threads, engine.manifest.precision)
     except ImportError as err:
         if isinstance(err, MissingDependencyError):
             raise
@@ -83,18 +87,22 @@ def make_peer(
         raise MissingDependencyError(f"--vs {name}: it is not installed: pip install {install}") from err
 
 
-def _torch(source: Source | None, inputs: Arrays, threads: int) -> Runner:
+def _torch(engine: Engine, source: Source | None, inputs: Arrays, threads: int) -> Runner:
     if source is None or source.is_onnx:
         raise UsageError("--vs torch needs the PyTorch model: --source package.module:callable")
     import torch
 
+    from trine.structure import rebuild_call
+
     torch.set_num_threads(threads)
     module = source.model.eval()
-    tensors = [torch.from_numpy(array) for array in inputs.values()]
+    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    structure = engine.manifest.input_structure
+    args, kwargs = (tuple(tensors.values()), {}) if structure is None else rebuild_call(structure, tensors)
 
     def call() -> Any:
         with torch.inference_mode():
-            return module(*tensors)
+            return module(*args, **kwargs)
 
     return Runner("torch", call, f"PyTorch {torch.__version__} eager, inference_mode")
 
@@ -154,7 +162,8 @@ def _rename(inputs: Arrays, names: Sequence[str], peer: str) -> dict[str, np.nda
 
 def outputs_of(result: Any) -> list[np.ndarray[Any, Any]] | None:
     """What a runner's call gave, as arrays in order; None for nested outputs, which have no order to compare by."""
-    values = list(result.values()) if hasattr(result, "values") and callable(result.values) else result
-    values = list(values) if isinstance(values, list | tuple) else [values]
+    if isinstance(result, Mapping):
+        result = list(result.values())
+    values = list(result) if isinstance(result, list | tuple) else [result]
     arrays = [value.numpy() if hasattr(value, "detach") else value for value in values]
     return arrays if all(isinstance(array, np.ndarray) for array in arrays) else None

@@ -25,6 +25,7 @@ def parser() -> Parser:
     """The options of ``trine run``."""
     result = Parser(
         "run",
+        "ENGINE [FILE ...] [options]",
         "Answer images, arrays (.npy, .npz) or, with neither, seeded random data.",
         [
             "trine run resnet18.trine cat.jpg dog.jpg --labels imagenet.txt --top 3",

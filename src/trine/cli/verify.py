@@ -17,6 +17,7 @@ def parser() -> Parser:
     """The options of ``trine verify``."""
     result = Parser(
         "verify",
+        "ENGINE SOURCE [FILE ...] [options]",
         "Compare an engine's answers with its source's. Exit code 0: all within the tolerance; 1: not.",
         [
             "trine verify model.trine model.onnx",

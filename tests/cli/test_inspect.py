@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def test_what_is_printed(trine, engine_file: Path) -> None:
+    result = trine("inspect", engine_file)
+    assert result.code == 0, result.err
+    for part in ("tiny  fp32", "images", "batchx3x8x8", "chosen", "refused", "slower", "PASSED", "1 Conv", "weights"):
+        assert part in result.out
+    assert "conv0" not in result.out
+
+
+def test_layers(trine, engine_file: Path) -> None:
+    result = trine("inspect", engine_file, "--layers")
+    assert "multiply-adds" in result.out
+    assert "batchx4x8x8" in result.out
+
+
+def test_json(trine, engine_file: Path) -> None:
+    document = json.loads(trine("inspect", engine_file, "--json").out)
+    assert document["operators"]["Conv"] == 1
+    assert document["sizes"]["parameters"] >= 4 * 3 * 9 + 4 * 5
+    assert document["evidence"]["passed"] is True
+
+
+def test_html(trine, engine_file: Path, in_folder: Path) -> None:
+    result = trine("inspect", engine_file, "--html", "page.html")
+    assert (result.code, result.out) == (0, "")
+    assert "wrote page.html" in result.err
+    assert "<!doctype html>" in Path("page.html").read_text(encoding="utf-8")
+
+
+def test_an_engine_without_evidence_says_so(trine, model_file: Path, in_folder: Path) -> None:
+    assert trine("build", model_file, "--no-verify", "-q", "-o", "a.trine", "--tactics=onnxruntime").code == 0
+    result = trine("inspect", "a.trine")
+    assert "built with verification off" in result.out
+    assert "not among" in result.out
+
+
+def test_no_backend_is_loaded(engine_file: Path) -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from trine.cli.main import main\n"
+        f"code = main(['inspect', {str(engine_file)!r}, '--json'])\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'openvino', 'onnx_ir'} & sys.modules.keys()\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else code)\n"
+    )
+    environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
