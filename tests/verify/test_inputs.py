@@ -109,6 +109,16 @@ def test_min_opt_and_max_are_all_there() -> None:
     assert cases_of(1, 8, 64, tile_max=False)["max"] == (64, None)
 
 
+@pytest.mark.parametrize(("low", "high", "batch"), [(4, 4, 4), (1, 1, 1), (3, 64, 3)])
+def test_an_example_outside_the_profile_is_repeated_or_cut(low: int, high: int, batch: int) -> None:
+    example = random_inputs((IMAGE, SCALE), {"image": (2, 3, 4, 4), "scale": (3,)}, 1)
+    case = build_cases(profile(low, low, high), example, (IMAGE, SCALE), 5)[0]
+    assert case.name == "example"
+    assert case.inputs["image"].shape == (batch, 3, 4, 4)
+    np.testing.assert_array_equal(case.inputs["image"], example["image"][np.arange(batch) % 2])
+    np.testing.assert_array_equal(case.inputs["scale"], example["scale"])
+
+
 def test_an_opt_batch_of_one_gets_a_few_rows_to_tile() -> None:
     assert cases_of(1, 1, 64) == {
         "example": (2, None),
@@ -120,7 +130,7 @@ def test_an_opt_batch_of_one_gets_a_few_rows_to_tile() -> None:
 
 
 def test_coinciding_shapes_are_checked_once() -> None:
-    assert cases_of(4, 4, 4) == {"example": (2, None), "min/opt/max": (4, None)}
+    assert cases_of(4, 4, 4) == {"example": (4, None), "min/opt/max": (4, None)}
     assert cases_of(1, 8, 8) == {"example": (2, None), "min": (1, None), "opt/max": (8, None)}
 
 

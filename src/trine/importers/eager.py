@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,7 @@ class EagerModel:
         args, kwargs = structure.rebuild_call(self.call, leaves)
         with self._lock, eval_mode(self.module), self._same_buffers(), torch.no_grad():
             spec, outputs = describe_outputs(self.module(*args, **kwargs))
+            spec, outputs = _apart_from(structure.leaf_names(self.call), spec, outputs)
             return spec, {name: to_numpy(name, tensor) for name, tensor in outputs.items()}
 
     @contextlib.contextmanager
@@ -122,3 +123,23 @@ def _is_tensor(value: Any) -> bool:
             "Return it as a tensor, or leave it out"
         )
     return torch.is_tensor(value)
+
+
+def _apart_from(
+    inputs: Sequence[str], spec: dict[str, Any], outputs: dict[str, torch.Tensor]
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Outputs called like an input become "output_" and that name: in a graph, a name is one value's.
+
+    The structure's keys stay, so that the caller finds each under the name the model gives it.
+    """
+    names = {name: name for name in outputs}
+    for name in outputs:
+        while names[name] in inputs or (names[name] != name and names[name] in outputs):
+            names[name] = f"output_{names[name]}"
+    return _renamed(spec, names), {names[name]: tensor for name, tensor in outputs.items()}
+
+
+def _renamed(spec: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    if spec["kind"] == "tensor":
+        return {**spec, "name": names[spec["name"]]}
+    return {**spec, "items": [_renamed(item, names) for item in spec["items"]]} if "items" in spec else spec

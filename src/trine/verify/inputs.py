@@ -118,7 +118,9 @@ def build_cases(
     one of 8, and the comparison shows that a row's answer is the same among other neighbours. An opt batch
     of 1 has no neighbours, so a batch "rows" of a few is put between.
     """
-    cases = [] if example_inputs is None else [Case("example", dict(example_inputs))]
+    cases: list[Case] = []
+    if example_inputs is not None and (fitted := _fitted(example_inputs, profile)) is not None:
+        cases.append(Case("example", fitted))
     names: dict[tuple[tuple[int, ...], ...], str] = {}
     for which in ("min", "opt", "max"):
         key = tuple(profile.shapes(which)[info.name] for info in infos)
@@ -143,6 +145,24 @@ def build_cases(
         else:
             cases.append(_tiled(name, base, made[base], infos, _batch_of(shapes, infos), seed, stream))
     return tuple(cases)
+
+
+def _fitted(example: Mapping[str, Array], profile: OptimizationProfile) -> Arrays | None:
+    """The example, where the profile does not admit its shape repeated or cut short to the nearest one that it does.
+
+    None when there is nothing to repeat.
+    """
+    fitted: Arrays = {}
+    for name, array in example.items():
+        shape_range = profile.ranges.get(name)
+        if shape_range is not None and not shape_range.admits(array.shape):
+            for axis, (low, high) in enumerate(zip(shape_range.min, shape_range.max, strict=True)):
+                size = min(max(array.shape[axis], low), high)
+                if size > 0 == array.shape[axis]:
+                    return None
+                array = array.take(np.arange(size) % max(array.shape[axis], 1), axis=axis)
+        fitted[name] = array
+    return fitted
 
 
 def _tiled(
