@@ -81,8 +81,8 @@ def trace(
         traced = {leaf: _at_least_two(tensor, axes.dims[leaf]) for leaf, tensor in leaves.items()}
         try:
             exported = export_program(flat, traced, axes.dims)
-        except ValueDependenceError:
-            raise
+        except ValueDependenceError as err:  # our own note that other sizes would not help
+            raise ModelImportError(str(err)) from err.__cause__
         except ModelImportError as err:
             if axes.asked or not any(axes.dims.values()):
                 raise
@@ -130,7 +130,7 @@ def _why_fixed(
     dims: Mapping[str, Mapping[int, str]],
     calls: list[RecordedCall],
 ) -> str:
-    """The place, " at file:line: code", of the first thing that fixed a dim, found by tracing once more; "" if unknown."""
+    """Where a dim was first fixed, " at file:line: code", found by tracing once more; "" if unknown."""
     line = first_specialization(flat, leaves, dims)
     calls.clear()
     return f" at {line}" if line else ""
