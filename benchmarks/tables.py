@@ -147,7 +147,7 @@ def cold_start(results: Path) -> str | None:
 
 def summary(results: Path) -> str | None:
     """README's: one line for each thing measured."""
-    rows = [row for make in (_speed, _overhead, _start) if (row := make(results)) is not None]
+    rows = [row for make in (_speed, _overhead, _start, _onnx_suite, _fuzz) if (row := make(results)) is not None]
     return markdown(("measured", "result"), rows) if rows else None
 
 
@@ -180,6 +180,25 @@ def _start(results: Path) -> list[str] | None:
         return None
     times = [entry["times_sooner"] for entry in found["models"]]
     return ["first answer of a new process, sooner than PyTorch eager", f"{min(times):.1f}x to {max(times):.1f}x"]
+
+
+def _onnx_suite(results: Path) -> list[str] | None:
+    found = load(results, "onnx_backend_suite")
+    if found is None:
+        return None
+    statuses = [test["status"] for test in found["tests"]]
+    wrong = statuses.count("wrong")
+    return ["ONNX's own backend tests", f"{statuses.count('pass'):,} of {len(statuses):,} pass, {wrong} wrong answers"]
+
+
+def _fuzz(results: Path) -> list[str] | None:
+    found = load(results, "fuzz_engine_file")
+    if found is None:
+        return None
+    return [
+        "damaged engine files read: any crash, hang, wrong exception or excess memory",
+        f"{found['broken_rules']} in {found['files']:,}",
+    ]
 
 
 TABLES: dict[str, Callable[[Path], str | None]] = {
