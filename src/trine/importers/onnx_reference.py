@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
-from trine.errors import UnsupportedError
+from trine.errors import InputError, UnsupportedError
 from trine.importers.imported_model import Arrays
 from trine.importers.onnx_quirks import onnxruntime_quirks
 from trine.runtime.cpu.features import usable_cores
@@ -80,7 +80,14 @@ class OnnxReference:
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         """The file's own answers."""
         if self._run is not None:
-            return self._run(inputs)
+            try:
+                return self._run(inputs)
+            except (*ORT_ERRORS, *EVALUATOR_ERRORS) as err:
+                shapes = {name: array.shape for name, array in inputs.items()}
+                raise InputError(
+                    f"{self._what} itself cannot take these inputs, of shapes {shapes}: "
+                    f"{self.engine}: {' '.join(str(err).split())[:400]}"
+                ) from err
         assert self._data is not None
         reasons = []
         for engine, make in (("ONNX Runtime", self._onnxruntime), ("the ONNX reference evaluator", self._evaluator)):
@@ -119,7 +126,7 @@ class OnnxReference:
 
         def run(feeds: Mapping[str, Array]) -> Arrays:
             values = {
-                name: to_ort_value(onnxruntime, np.ascontiguousarray(feeds[name]), dtype)
+                name: to_ort_value(onnxruntime, np.asarray(feeds[name], order="C"), dtype)
                 for name, dtype in inputs.items()
             }
             answers = session.run_with_ort_values(self._outputs, values)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import BuildError, MissingDependencyError
+from trine.runtime.cpu.ort_values import from_ort_value, needs_ort_value, to_ort_value
 
 __all__ = ["OnnxRuntimeExecutor", "load_onnxruntime"]
 
@@ -60,7 +60,7 @@ class OnnxRuntimeExecutor:
             if graph.weights:
                 session_options.add_external_initializers(
                     [weight.name for weight in graph.weights],
-                    [_ort_value(ort, weight.array, weight.dtype) for weight in graph.weights],
+                    [to_ort_value(ort, weight.array, weight.dtype) for weight in graph.weights],
                 )
             self._session = ort.InferenceSession(
                 graph.external(_EXTERNAL), session_options, providers=["CPUExecutionProvider"]
@@ -83,7 +83,7 @@ class OnnxRuntimeExecutor:
             raise BuildError(f"ONNX Runtime {ort.__version__} refuses the graph: {_first_line(err)}") from err
         self._input_names = [info.name for info in inputs]
         self._output_names = [info.name for info in outputs]
-        self._raw = any(_needs_ort_value(info.dtype) for info in (*inputs, *outputs))
+        self._raw = any(needs_ort_value(info.dtype) for info in (*inputs, *outputs))
         self._inputs, self._outputs, self._ort = tuple(inputs), tuple(outputs), ort
 
     def open_session(self) -> OnnxRuntimeSession:
@@ -137,13 +137,13 @@ class _OrtValueSession(OnnxRuntimeSession):
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See ``trine.runtime.executor.Session.run``."""
         feeds = {
-            info.name: _ort_value(self._ort, array, info.dtype)
+            info.name: to_ort_value(self._ort, array, info.dtype)
             for info, array in zip(self._inputs, inputs, strict=True)
         }
         values = self._session.run_with_ort_values(self._output_names, feeds)
         results = []
         for info, value, out in zip(self._outputs, values, outputs, strict=True):
-            array = _from_ort_value(value, info.dtype)
+            array = from_ort_value(value, info.dtype)
             if out is not None:
                 np.copyto(out, array)
                 array = out
@@ -153,27 +153,3 @@ class _OrtValueSession(OnnxRuntimeSession):
 
 def _first_line(err: BaseException) -> str:
     return " ".join(str(err).split())[:600]
-
-
-def _needs_ort_value(dtype: DataType) -> bool:
-    return (dtype is not DataType.STRING and dtype.numpy.kind == "V") or dtype.value.startswith(("bfloat", "float8"))
-
-
-def _ort_value(ort: Any, array: np.ndarray, dtype: DataType) -> Any:
-    if not _needs_ort_value(dtype):
-        return ort.OrtValue.ortvalue_from_numpy(array)
-    carrier = np.uint16 if dtype.bits == 16 else np.uint8
-    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(carrier), dtype.onnx)
-
-
-def _from_ort_value(value: Any, dtype: DataType) -> np.ndarray:
-    if not _needs_ort_value(dtype):
-        array: np.ndarray = value.numpy()
-        return array
-    # OrtValue.numpy() refuses these types; DLPack of the raw bytes does not exist either, so read the memory.
-    import ctypes
-
-    shape = tuple(value.shape())
-    count = int(np.prod(shape, dtype=np.int64)) * dtype.bits // 8
-    raw = (ctypes.c_ubyte * count).from_address(value.data_ptr())
-    return np.frombuffer(bytes(raw), dtype=np.uint8).view(dtype.numpy).reshape(shape)

@@ -29,7 +29,7 @@ def to_ort_value(ort: Any, array: Array, dtype: DataType) -> Any:
     """An OrtValue with the elements of ``array``; over the same memory for whole-byte types."""
     if not needs_ort_value(dtype):
         return ort.OrtValue.ortvalue_from_numpy(array)
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # np.ascontiguousarray would make a scalar one-dimensional
     if dtype.bits == 16:
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), dtype.onnx)
     if dtype.bits == 8:
