@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import re
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.fx.proxy import TracerBase
 
 from trine.errors import ModelImportError, UnsupportedError
 
-__all__ = ["deepest_line", "explain_unsupported", "unsupported_operators", "user_line"]
+__all__ = ["deepest_line", "explain_unsupported", "unsupported_operators", "user_line", "whole_stacks"]
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _TRINE = str(Path(__file__).parents[1]) + os.sep
@@ -58,6 +60,23 @@ def node_line(node: torch.fx.Node) -> str:
     """The line of the user's source that ``node`` comes from; "" when the exporter kept none."""
     text = node.meta.get("stack_trace") or ""
     return deepest_line([(match["file"], int(match["line"])) for match in _FRAME.finditer(text)])
+
+
+@contextlib.contextmanager
+def whole_stacks() -> Iterator[None]:
+    """While open, traced nodes remember every frame, not those called ``forward`` alone.
+
+    PyTorch keeps this filter private: where it is gone, lines are those of the nearest forward.
+    """
+    original = getattr(TracerBase, "_filter_traceback_frames", None)
+    if original is None:
+        yield
+        return
+    TracerBase._filter_traceback_frames = lambda self, frames: frames  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        TracerBase._filter_traceback_frames = original  # type: ignore[method-assign]
 
 
 def unsupported_operators(program: torch.export.ExportedProgram, opset: int) -> list[str]:

@@ -15,6 +15,7 @@ import torch
 
 from trine.errors import ModelImportError, TrineError, UnsupportedError
 from trine.importers import preflight
+from trine.importers.respelling import Respelled
 from trine.importers.torch_call import FlatModule
 
 __all__ = ["OPSET", "Exported", "ValueDependenceError", "export_program", "quiet", "to_graph"]
@@ -67,7 +68,7 @@ def export_program(
     auto = torch.export.Dim.AUTO
     shapes = tuple(dict.fromkeys(dynamic.get(name, ()), auto) or None for name in leaves)
     try:
-        with quiet(), torch.no_grad(), _no_fast_paths():
+        with quiet(), torch.no_grad(), _no_fast_paths(), preflight.whole_stacks(), Respelled():
             program = torch.export.export(flat, tuple(leaves.values()), dynamic_shapes=(shapes,), strict=False)
     except TrineError:
         raise

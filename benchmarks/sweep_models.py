@@ -1,0 +1,85 @@
+"""The models of the import sweep: 80 torchvision classifiers, and the smallest model of every timm module.
+
+Weights are random. Left as constructors leave them, many networks answer the same whatever they are given (heads,
+last BatchNorm scales and layer scales start at or near zero), so those are drawn at random too, and BatchNorm's
+statistics are set by a few forward passes.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models import define_missing_operators
+
+__all__ = ["make_network", "network_names"]
+
+SMALLEST = Path(__file__).resolve().parent / "results" / "timm_smallest.json"
+INPUT_SIDES = {"inception_v3": 299}
+
+
+def network_names() -> list[str]:
+    """Every model of the sweep, as "torchvision/name" or "timm/module/name"."""
+    define_missing_operators()
+    import torchvision
+
+    names = [f"torchvision/{name}" for name in torchvision.models.list_models(module=torchvision.models)]
+    smallest = json.loads(SMALLEST.read_text(encoding="utf-8"))["models"]
+    return names + [f"timm/{module}/{entry['model']}" for module, entry in sorted(smallest.items())]
+
+
+def make_network(name: str, seed: int = 0) -> tuple[torch.nn.Module, tuple[int, ...]]:
+    """The network in eval mode, and the shape of one input row (channels, height, width)."""
+    torch.manual_seed(seed)
+    library, _, short = name.partition("/")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if library == "torchvision":
+            define_missing_operators()
+            import torchvision
+
+            side = INPUT_SIDES.get(short, 224)
+            network, shape = torchvision.models.get_model(short, weights=None), (3, side, side)
+        else:
+            define_missing_operators()
+            import timm
+
+            network = timm.create_model(short.partition("/")[2], pretrained=False)
+            shape = tuple(network.default_cfg.get("input_size", (3, 224, 224)))
+    _draw_constants(network)
+    _fit_batch_norm(network, shape)
+    return network.eval(), shape
+
+
+def _draw_constants(network: torch.nn.Module) -> None:
+    """Draw at random what was initialised to (nearly) one small constant and would hide the rest."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if not parameter.is_floating_point() or parameter.numel() < 2 or name.endswith("bias"):
+                continue
+            low, high = parameter.min(), parameter.max()
+            if low == high and high.abs() <= 1e-3:
+                if parameter.ndim >= 2:
+                    parameter.normal_(0, 0.02)
+                else:  # a BatchNorm's scale, or a layer scale
+                    parameter.uniform_(0.2, 0.6)
+
+
+def _fit_batch_norm(network: torch.nn.Module, shape: tuple[int, ...]) -> None:
+    norms: list[Any] = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    network.eval()
+    for norm in norms:
+        if norm.track_running_stats:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the passes
+            norm.train()
+    with torch.no_grad():
+        for _ in range(2):
+            network(torch.randn(4, *shape))
+    network.eval()
