@@ -47,6 +47,7 @@ check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python scripts/check_links.py
 	$(BIN)/python scripts/run_doc_code.py
 
