@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript import optimizer
 
-from trine.passes.rewriting import Counted, known_dims
+from trine.passes.rewriting import Counted, all_nodes, constant, known_dims
 
 __all__ = ["FoldConstants"]
 
@@ -30,6 +30,7 @@ _MOVEMENT = (
 )
 _REDUCTIONS = "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum"
 _PRODUCTS = "MatMul Gemm"
+_SEQUENCES = ("SequenceConstruct", "SequenceAt", "ConcatFromSequence", "SplitToSequence")
 _FOLDABLE = frozenset(f"{_POINTWISE} {_MOVEMENT} {_REDUCTIONS} {_PRODUCTS}".split())
 
 
@@ -48,7 +49,10 @@ class FoldConstants(ir.passes.InPlacePass):
         """Wraps onnxscript's folder and tells it what is worth folding."""
         before = model.graph.num_nodes()
         functions = dict(model.functions)
+        hidden = {node: node.domain for node in all_nodes(model) if _mishandled(node, model.opset_imports.get("", 1))}
         model.functions.clear()  # those that could not be inlined may have another opset, which the folder ignores
+        for node in hidden:
+            node.domain = "trine.hidden"
         try:
             with np.errstate(all="ignore"):  # constants may hold infinities and zeros
                 modified = optimizer.fold_constants_ir(
@@ -59,7 +63,22 @@ class FoldConstants(ir.passes.InPlacePass):
                 ).modified
         finally:
             model.functions.update(functions)
+            for node, domain in hidden.items():
+                node.domain = domain
         return Counted(model, modified, max(int(modified), before - model.graph.num_nodes()))
+
+
+def _mishandled(node: ir.Node, opset: int) -> bool:
+    """Whether onnxscript's folder fails on ``node``: it writes what replaces sequences in the forms of opset 13,
+    raises on a split that is computed, and drops the types of training operators' results.
+    """
+    if node.domain.startswith("ai.onnx.preview"):
+        return True
+    if node.domain != "" or node.op_type not in _SEQUENCES:
+        return False
+    if node.op_type == "SplitToSequence" and len(node.inputs) > 1 and node.inputs[1] is not None:
+        return opset < 13 or constant(node.inputs[1]) is None
+    return opset < 13
 
 
 def _worth_folding(node: ir.Node) -> bool:

@@ -22,6 +22,10 @@ from trine.passes.lift_constants import LiftConstants
 from trine.passes.merge_common_subexpressions import MergeCommonSubexpressions
 from trine.passes.merge_initializers import MergeInitializers
 from trine.passes.merge_reshapes import MergeReshapes
+from trine.passes.recognise_activations import RecogniseActivations
+from trine.passes.recognise_attention import RecogniseAttention
+from trine.passes.recognise_layer_norm import RecogniseLayerNorm
+from trine.passes.recognise_rms_norm import RecogniseRmsNorm
 from trine.passes.remove_dead_nodes import RemoveDeadNodes
 from trine.passes.remove_identities import RemoveIdentities
 from trine.passes.rewriting import Counted
@@ -35,16 +39,21 @@ DEFAULT_PASSES: tuple[ir.passes.InPlacePass, ...] = (
     FixReshapeTargets(),  # after shapes are known; what computed the targets is dead then
     RemoveIdentities(),  # before patterns are matched, as identities hide them
     CancelTransposes(),
-    MergeReshapes(),  # after FixReshapeTargets
+    MergeReshapes(),  # after FixReshapeTargets, which makes targets known
     RemoveDeadNodes(),  # before patterns are matched: dead users make a value look shared
+    MergeInitializers(),  # before MergeCommonSubexpressions: equal constants make equal inputs
+    MergeCommonSubexpressions(),  # before patterns are matched: they expect one node where x - mean is used twice
+    RecogniseLayerNorm(),  # before RecogniseRmsNorm, which would take the second half of it
+    RecogniseRmsNorm(),
+    RecogniseActivations(),
+    RecogniseAttention(),  # before FoldAffine, which might move a scale into a projection
     FusePad(),
     CanonicaliseMatMul(),  # before the two that fold into Gemm
     FoldBatchNorm(),  # before FoldAffine, which takes what follows the folded convolution
     FoldAffine(),
-    MergeInitializers(),  # before MergeCommonSubexpressions: equal constants make equal inputs
-    MergeCommonSubexpressions(),
     RemoveDeadNodes(),  # last
 )
+_IR_VERSION = 10  # before 4, every initializer had to be an input too; before 8, there were no functions
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ def run_passes(
     that a pass changes.
     """
     records = []
+    model.ir_version = max(model.ir_version, _IR_VERSION)
     with _quiet_libraries(), _overridable_hidden(model):
         common.NameFixPass()(model)  # two scopes of a model may use one name; passes move values between scopes
         for each in passes:

@@ -21,6 +21,7 @@ __all__ = [
     "forward",
     "int_attribute",
     "is_op",
+    "is_private",
     "known_dims",
     "made_by",
     "only_used_once",
@@ -150,6 +151,17 @@ def made_by(value: ir.Value | None, *op_types: str) -> ir.Node | None:
     if value is None or (node := value.producer()) is None or not is_op(node, *op_types):
         return None
     return node if only_used_once(value) and not any(out.uses() for out in node.outputs if out is not value) else None
+
+
+def is_private(nodes: Sequence[ir.Node], root: ir.Node) -> bool:
+    """Whether nobody outside ``nodes`` needs what they make, except what ``root``, one of them, makes."""
+    inside = set(nodes)
+    return all(
+        not out.is_graph_output() and all(user in inside for user, _ in out.uses())
+        for node in nodes
+        if node is not root
+        for out in node.outputs
+    )
 
 
 def forward(node: ir.Node, value: ir.Value) -> bool:
