@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -152,7 +153,7 @@ class ExecutionContext:
         shape = self._shape_of(info, bound)
         if shape is None or info.dtype is DataType.STRING:
             return None
-        nbytes = int(np.prod(shape, dtype=np.int64)) * info.dtype.bits // 8
+        nbytes = math.prod(shape) * info.dtype.bits // 8
         return np.empty(shape, info.dtype.numpy) if nbytes >= _ALLOCATE_BYTES else None
 
     def _check_out(self, out: Mapping[str, Any], bound: Mapping[str, int]) -> list[np.ndarray | None]:

@@ -45,8 +45,6 @@ class OnnxRuntimeExecutor:
         Raises BuildError with ONNX Runtime's reason when it refuses the graph.
         """
         ort = load_onnxruntime()
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
-
         session_options = ort.SessionOptions()
         session_options.intra_op_num_threads = threads
         session_options.inter_op_num_threads = 1
@@ -56,6 +54,7 @@ class OnnxRuntimeExecutor:
             level.ORT_DISABLE_ALL if options.get("optimization") == "none" else level.ORT_ENABLE_ALL
         )
         self._weights = graph.weights  # ONNX Runtime reads them in place: they must outlive the session
+        refusals: tuple[type[Exception], ...] = (*_errors(), RuntimeError, ValueError)
         try:
             if graph.weights:
                 session_options.add_external_initializers(
@@ -65,21 +64,7 @@ class OnnxRuntimeExecutor:
             self._session = ort.InferenceSession(
                 graph.external(_EXTERNAL), session_options, providers=["CPUExecutionProvider"]
             )
-        except (
-            errors.Fail,
-            errors.InvalidArgument,
-            errors.InvalidGraph,
-            errors.InvalidProtobuf,
-            errors.NotImplemented,
-            errors.RuntimeException,
-            errors.EPFail,
-            errors.NoSuchFile,
-            errors.ModelLoaded,
-            errors.NoModel,
-            RuntimeError,
-            ValueError,
-            NotImplementedError,
-        ) as err:
+        except refusals as err:
             raise BuildError(f"ONNX Runtime {ort.__version__} refuses the graph: {_first_line(err)}") from err
         self._input_names = [info.name for info in inputs]
         self._output_names = [info.name for info in outputs]
@@ -107,9 +92,16 @@ class OnnxRuntimeSession:
         self._run = session.run
         self._input_names = input_names
         self._output_names = output_names
+        self._errors = _errors()
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        """See ``trine.runtime.executor.Session.run``."""
+        """See ``trine.runtime.executor.Session.run``. Raises RuntimeError with ONNX Runtime's reason."""
+        try:
+            return self._compute(inputs, outputs)
+        except self._errors as err:
+            raise RuntimeError(f"ONNX Runtime: {_first_line(err)}") from err
+
+    def _compute(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         feeds = dict(zip(self._input_names, inputs, strict=True))
         if all(out is None for out in outputs):
             results: list[np.ndarray] = self._run(self._output_names, feeds)
@@ -134,8 +126,7 @@ class _OrtValueSession(OnnxRuntimeSession):
         super().__init__(session, [info.name for info in inputs], [info.name for info in outputs])
         self._ort, self._inputs, self._outputs = ort, inputs, outputs
 
-    def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        """See ``trine.runtime.executor.Session.run``."""
+    def _compute(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         feeds = {
             info.name: to_ort_value(self._ort, array, info.dtype)
             for info, array in zip(self._inputs, inputs, strict=True)
@@ -149,6 +140,24 @@ class _OrtValueSession(OnnxRuntimeSession):
                 array = out
             results.append(array)
         return results
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's own exceptions, which share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.EPFail,
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.ModelLoaded,
+        state.NoModel,
+        state.NoSuchFile,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
 
 
 def _first_line(err: BaseException) -> str:

@@ -75,6 +75,9 @@ class OpenVinoExecutor:
             raise BuildError(f"OpenVINO {ov.__version__} refuses the graph: {_reason(err)}") from err
         self._inputs = _slots(ov, self._compiled.inputs, inputs)
         self._outputs = _slots(ov, self._compiled.outputs, outputs)
+        named = {dim for info in inputs for dim in info.shape if isinstance(dim, str)}
+        for slot in self._outputs:
+            slot.fixed_by_inputs = all(isinstance(dim, int) or dim in named for dim in slot.info.shape)
         lost = [slot.info.name for slot in self._outputs if slot.port is None]
         if lost:
             raise BuildError(f"OpenVINO {ov.__version__} lost the outputs {lost} while compiling")
@@ -93,19 +96,22 @@ class OpenVinoSession:
 
     writes_in_place = True  # the context allocates large outputs, so that nothing is copied
 
-    def __init__(
-        self,
-        request: Any,
-        inputs: Sequence[_Slot],
-        outputs: Sequence[_Slot],
-    ) -> None:
+    def __init__(self, request: Any, inputs: Sequence[_Slot], outputs: Sequence[_Slot]) -> None:
         self._request = request
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
         self._bound = [False] * len(self._outputs)
+        # Small tensors stay where they are from call to call, while the inputs' shapes do.
+        self._small_shapes: tuple[tuple[int, ...], ...] | None = None
+        self._small_inputs: list[np.ndarray] = []
+        self._small_outputs: list[np.ndarray] = []
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See ``trine.runtime.executor.Session.run``."""
+        if self._small_shapes is not None:
+            if self._small_shapes == tuple([array.shape for array in inputs]):
+                return self._run_small(inputs, outputs)
+            self._small_shapes = None
         request = self._request
         # An OpenVINO tensor does not own what it shares: each must stay referenced until infer() is done.
         held = []
@@ -122,11 +128,41 @@ class OpenVinoSession:
             elif self._bound[index]:
                 self._unbind(index)
         request.infer()
-        del held
-        return [
+        results = [
             out if out is not None and self._bound[index] else self._copy_out(index, out)
             for index, out in enumerate(outputs)
         ]
+        if all(array.nbytes <= _SMALL_BYTES for array in (*inputs, *results)):
+            self._keep_small(inputs)
+        return results
+
+    def _keep_small(self, inputs: Sequence[np.ndarray]) -> None:
+        """Give the request inputs of its own to copy into, and remember where its outputs lie."""
+        slots = (*self._inputs, *self._outputs)
+        if any(self._bound) or any(slot.port is None or not slot.plain for slot in slots):
+            return
+        if not all(slot.fixed_by_inputs for slot in self._outputs):
+            return
+        self._small_inputs = [array.copy() for array in inputs]
+        for slot, array in zip(self._inputs, self._small_inputs, strict=True):
+            self._request.set_tensor(slot.port, slot.share(array))
+        self._request.infer()
+        self._small_outputs = [self._request.get_tensor(slot.port).data for slot in self._outputs]
+        self._small_shapes = tuple(array.shape for array in inputs)
+
+    def _run_small(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """Copying a few KB in and out is faster than making tensors: about 20 us less a call."""
+        for mine, array in zip(self._small_inputs, inputs, strict=True):
+            mine[...] = array
+        self._request.infer()
+        results = []
+        for mine, out in zip(self._small_outputs, outputs, strict=True):
+            if out is None:
+                results.append(mine.copy())
+            else:
+                out[...] = mine
+                results.append(out)
+        return results
 
     def _unbind(self, index: int) -> None:
         """Give the request memory of its own again, which it may resize."""
@@ -151,6 +187,7 @@ class OpenVinoSession:
 
 # Under this size a copy costs less than handing OpenVINO a tensor of ours (about 40 us, once per output).
 _BIND_BYTES = 256 * 1024
+_SMALL_BYTES = 16 * 1024
 
 
 class _Slot:
@@ -163,6 +200,9 @@ class _Slot:
         ml_type = info.dtype is not DataType.STRING and info.dtype.value.startswith(("bfloat16", "float8"))
         self.carrier = (np.uint16 if info.dtype.bits == 16 else np.uint8) if ml_type else None
         self.element_type = port.get_element_type() if port is not None else None
+        # NumPy and OpenVINO see the same bytes as the same type; no carrier, no view.
+        self.plain = self.carrier is None and info.dtype not in (DataType.STRING, DataType.BOOL)
+        self.fixed_by_inputs = False
 
     def share(self, array: np.ndarray) -> Any:
         """An OpenVINO tensor over ``array``'s memory, which the caller keeps alive."""
