@@ -141,3 +141,31 @@ def test_transposed_gemm_and_convolution() -> None:
     up, gemm = inspect_engine(engine)["layers"]
     assert up["macs"] == 3 * 8 * 8 * (4 * 2 * 2)
     assert gemm["macs"] == 2 * 7 * 5
+
+
+def test_attention_and_products_of_dimensions() -> None:
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Attention", ["q", "k", "v"], ["o"], "attention"),
+        helper.make_node("MatMul", ["flat", "w"], ["p"], "projection"),
+        helper.make_node("MatMul", ["odd", "w"], ["r"], "unknown"),
+    ]
+    shapes = {
+        "q": ["batch", 2, 10, 4],
+        "k": ["batch", 2, 7, 4],
+        "v": ["batch", 2, 7, 6],
+        "o": ["batch", 2, 10, 6],
+        "flat": ["10*batch", 8],
+        "w": [8, 3],
+        "p": ["10*batch", 3],
+        "odd": ["batch + 1", 8],
+        "r": ["batch + 1", 3],
+    }
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph(nodes, "g", [], [], value_info=values)
+    engine = replace(contents(), graph=PortableGraph(helper.make_model(graph).SerializeToString()))
+    attention, projection, unknown = inspect_engine(engine)["layers"]
+    assert attention["macs"] == 2 * 10 * 7 * 4 + 2 * 10 * 7 * 6
+    assert projection["macs"] == 10 * 8 * 3
+    assert unknown["macs"] is None

@@ -107,7 +107,7 @@ def test_a_whole_page_stands_alone() -> None:
         "2.50&times; the time of trine",
         "cat (not wolf)",
         "conv0",
-        "batch\N{MULTIPLICATION SIGN}3",
+        "batch\N{MULTIPLICATION SIGN}3\N{MULTIPLICATION SIGN}8",
     ):
         assert part in html
 

@@ -39,7 +39,7 @@ _KINDS: tuple[tuple[type[BaseException], ExitCode, str, str], ...] = (
     (
         errors.UnsupportedError,
         ExitCode.IMPORT,
-        "the model uses something that cannot be imported",
+        "the model uses something that nothing here can import or run",
         "For a PyTorch call, a converter (trine.converter) can stand in; otherwise, change the model there.",
     ),
     (errors.ModelImportError, ExitCode.IMPORT, "the model cannot be imported", ""),

@@ -158,12 +158,25 @@ def _one_row(manifest: Manifest) -> dict[str, int]:
     return symbols
 
 
+def _size(dim: int | str, symbols: Mapping[str, int]) -> int | None:
+    """A dimension's size: a number, a symbol, or a product of these ("197*batch"); None when not known."""
+    if isinstance(dim, int):
+        return dim
+    size = 1
+    for factor in dim.split("*"):
+        known = int(factor) if factor.isascii() and factor.isdigit() and len(factor) < 19 else symbols.get(factor)
+        if known is None:
+            return None
+        size *= known
+    return size
+
+
 def _count(shape: Dims, symbols: Mapping[str, int] | None = None) -> int | None:
     """Elements of a tensor of ``shape``; None when a dimension is not known."""
     if shape is None:
         return None
-    dims = [dim if isinstance(dim, int) else (symbols or {}).get(dim) for dim in shape]
-    return None if any(dim is None for dim in dims) else math.prod(dim for dim in dims if dim is not None)
+    sizes = [_size(dim, symbols or {}) for dim in shape]
+    return None if any(size is None for size in sizes) else math.prod(size for size in sizes if size is not None)
 
 
 def _macs(node: NodeView, shapes: Sequence[Dims], result: Dims, symbols: Mapping[str, int]) -> int | None:
@@ -178,7 +191,9 @@ def _macs(node: NodeView, shapes: Sequence[Dims], result: Dims, symbols: Mapping
         elements, inputs = _count(right), _count(left, symbols)
         return None if elements is None or inputs is None else inputs * elements // right[0]
     if node.op in ("MatMul", "Gemm", "FusedMatMul") and left and out is not None:
-        dim = left[0] if node.attributes.get("transA") else left[-1]
-        depth = symbols.get(dim) if isinstance(dim, str) else dim
+        depth = _size(left[0] if node.attributes.get("transA") else left[-1], symbols)
         return None if depth is None else out * depth
+    if node.op == "Attention" and left and right and len(left) == len(right) == 4:
+        query, keys = _count(left, symbols), _size(right[2], symbols)
+        return None if query is None or keys is None or out is None else (query + out) * keys
     return None

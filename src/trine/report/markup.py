@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["count", "exponent", "family", "shape_text", "size", "table", "text"]
+__all__ = ["count", "exponent", "family", "milliseconds", "shape_text", "size", "table", "text"]
 
 _FAMILIES = {
     "convolution": "Conv ConvTranspose ConvInteger QLinearConv DeformConv FusedConv",
@@ -54,6 +54,11 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def milliseconds(value: float) -> str:
+    """A latency in three digits: "0.0371 ms", "12.3 ms", "1405 ms"."""
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
 def exponent(value: float | str | None) -> str:
     """A small error, "3.1e-07"; the evidence holds infinities as text."""
     if value is None:
@@ -69,7 +74,7 @@ def shape_text(shape: Sequence[int | str] | None) -> str:
     return "\N{MULTIPLICATION SIGN}".join(str(dim) for dim in shape) or "scalar"
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = (), css: str = "") -> str:
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:
     """A table of cells that are HTML already; ``numeric`` columns are right-aligned."""
     marks = [' class="n"' if index in numeric else "" for index in range(len(headings))]
     head = "".join(f"<th{mark}>{heading}</th>" for mark, heading in zip(marks, headings, strict=True))
@@ -77,4 +82,4 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Seque
         "<tr>" + "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks, row, strict=True)) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table class="{css}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

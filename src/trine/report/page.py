@@ -10,7 +10,7 @@ from typing import Any
 from trine.engine.inspector import Inspectable, inspect_engine
 from trine.report import people, sections
 from trine.report.entries import Fact, Latency, Photo
-from trine.report.markup import count, exponent, size, text
+from trine.report.markup import count, exponent, milliseconds, size, text
 
 __all__ = ["engine_page", "write_page"]
 
@@ -77,7 +77,7 @@ def _header(data: dict[str, Any], title: str, lead: str, facts: Sequence[Fact]) 
     if data["macs"]:
         own.append(Fact(count(data["macs"]), "multiply-adds a row"))
     if chosen.get("latency_ms"):
-        own.append(Fact(f"{float(chosen['latency_ms']):.2f} ms", f"a call, by {chosen['name']}, at the tuned shape"))
+        own.append(Fact(milliseconds(float(chosen["latency_ms"])), f"a call, by {chosen['name']}, at the tuned shape"))
     if report is not None:
         own.append(Fact(exponent(_worst(report)), "worst relative error"))
     if report is None:

@@ -96,10 +96,10 @@ def build(data: Data) -> str:
     if before is not None and after is not None:
         parts.append(f"<p>Passes took the graph from <b>{text(before)}</b> nodes to <b>{text(after)}</b>.</p>")
     if changed:
-        keys = [key for key in ("changed", "nodes_after") if any(key in entry for entry in changed)]
-        rows = [(text(e["name"]), *(text(e.get(key, "")) for key in keys)) for e in changed]
-        names = {"changed": "changes", "nodes_after": "nodes after"}
-        parts.append(table(("pass", *(names[key] for key in keys)), rows, numeric=(1, 2), css="narrow"))
+        listed = "".join(f"<li>{text(entry['name'])} <b>{text(entry['changed'])}</b></li>" for entry in changed)
+        parts.append(
+            f'<p class="soft">Passes in order, and how many changes each made:</p><ol class="passes">{listed}</ol>'
+        )
     if idle:
         parts.append(f'<p class="soft">Found nothing to change: {", ".join(idle)}.</p>')
     return "".join(parts)
@@ -177,7 +177,9 @@ def _is_default(key: str, value: Any) -> bool:
     """Whether an attribute only says what holds without it."""
     if key in ("group", "strides", "dilations"):
         return value == 1 or (isinstance(value, list) and set(value) == {1})
-    return (key == "pads" and isinstance(value, list) and not any(value)) or (key, value) == ("auto_pad", "NOTSET")
+    if key == "pads":
+        return isinstance(value, list) and not any(value)
+    return (key, value) in (("auto_pad", "NOTSET"), ("ceil_mode", 0), ("storage_order", 0), ("allowzero", 0))
 
 
 def _value(value: Any) -> str:
