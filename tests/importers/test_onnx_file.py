@@ -123,6 +123,13 @@ class TestOpsets:
         with pytest.raises(UnsupportedError, match=r"IR version 99; onnx .* knows up to"):
             import_onnx(linear(ir_version=99).SerializeToString())
 
+    def test_opset_6_is_taken_when_its_conversion_is_exact(self):
+        assert import_onnx(linear(opset=6).SerializeToString()).model.opset_imports[""] == 20
+
+    def test_one_that_no_backend_has_kernels_for_is_lowered(self):
+        imported = import_onnx(linear(opset=onnx.defs.onnx_opset_version(), ir_version=13).SerializeToString())
+        assert imported.model.opset_imports[""] == 25
+
 
 class TestBadFiles:
     def test_no_such_file_folder_fifo(self, tmp_path):
@@ -232,6 +239,15 @@ class TestUnsupported:
         model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
         model.training_info.add()
         with pytest.raises(UnsupportedError, match=r"training[\s\S]*'sp' is sparse"):
+            import_onnx(model.SerializeToString())
+
+    def test_random_numbers(self):
+        model = model_of(
+            [helper.make_node("RandomNormalLike", ["x"], ["y"], name="noise")],
+            [float_info("x", [2])],
+            [float_info("y", [2])],
+        )
+        with pytest.raises(UnsupportedError, match="'noise': operator RandomNormalLike draws random numbers"):
             import_onnx(model.SerializeToString())
 
     def test_functions_are_inlined(self):

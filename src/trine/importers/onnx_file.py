@@ -17,7 +17,7 @@ from trine.errors import ConfigError, ExternalDataError, ModelImportError, Unsup
 from trine.importers.external_data import DataFolder, ExternalEntry
 from trine.importers.imported_model import ImportedModel
 from trine.importers.onnx_inputs import example_arrays, input_infos, name_dimensions, settle_ranks
-from trine.importers.onnx_opset import raise_opset
+from trine.importers.onnx_opset import settle_opset
 from trine.importers.onnx_proto import (
     INLINE_LIMIT,
     all_tensors,
@@ -29,7 +29,7 @@ from trine.importers.onnx_proto import (
     without_large_tensors,
 )
 from trine.importers.onnx_reference import OnnxReference
-from trine.importers.onnx_support import check_support
+from trine.importers.onnx_support import check_support, expand_preview_operators
 from trine.runtime.cpu.ort_values import unpack
 from trine.versions import installed_versions
 
@@ -73,6 +73,7 @@ def import_onnx(
     external = _load_external(proto, folder)
     check(proto, what)
 
+    as_read, proto = proto, expand_preview_operators(proto)
     weights = _large_weights(proto, external)
     model = _to_ir(without_large_tensors(proto), weights, what)
     named_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (shapes or {}).items()}
@@ -81,11 +82,11 @@ def import_onnx(
     infos = input_infos(model)
     arrays, guessed = example_arrays(infos, example_inputs, named_shapes, seed, _opt(batch))
 
-    original = proto.SerializeToString() if external else data
+    original = proto.SerializeToString() if external or proto is not as_read else data
     reference = OnnxReference(original, external, infos, [value.name for value in proto.graph.output], what)
     if guessed:
         _try_guess(reference, arrays, guessed)
-    model = raise_opset(model, reference, arrays)
+    model = settle_opset(model, reference, arrays)
     _infer_shapes(model)
     return ImportedModel(
         model=model,

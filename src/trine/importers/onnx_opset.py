@@ -1,8 +1,9 @@
-"""Older opsets are raised to one that every pass knows, when that provably changes nothing.
+"""Opsets outside the range that everything here knows are converted, when that provably changes nothing.
 
-ONNX's version converter is not always right (it does not enter the graphs of If and Loop, and some of its adapters
-guess), so it is never simply trusted: the converted model must answer the example inputs as the file itself does.
-Otherwise the model keeps its opset. Backends run old opsets too; passes that need a newer one leave it alone.
+Older ones are raised, because passes write newer operators; newer ones are lowered, because backends have no kernels
+for them yet. ONNX's version converter is not always right (it does not enter the graphs of If and Loop, and some of
+its adapters guess), so it is never simply trusted: the converted model must answer the example inputs as the file
+itself does. Otherwise the model keeps its opset. Backends run old opsets too; passes that need a newer one leave it.
 """
 
 from __future__ import annotations
@@ -18,40 +19,53 @@ from trine.errors import BuildError, UnsupportedError
 from trine.importers.imported_model import Arrays
 from trine.importers.onnx_reference import ORT_ERRORS, OnnxReference
 
-__all__ = ["COMMON_OPSET", "raise_opset"]
+__all__ = ["HIGHEST", "LOWEST", "settle_opset"]
 
 log = logging.getLogger("trine")
 
-COMMON_OPSET = 20  # has LayerNormalization (17), Gelu (20), reductions with axes as inputs (18)
-# Raising an opset swaps operators for others that compute the same; sums may be rounded in another order.
+LOWEST = 20  # has LayerNormalization (17), Gelu (20), reductions with axes as inputs (18)
+HIGHEST = 25  # the newest that ONNX Runtime 1.32 has kernels for
+OLDEST_KEPT = 7  # older ones must be converted: their broadcasting is another
+# Conversion swaps operators for others that compute the same; sums may be rounded in another order.
 _TOLERANCE = 1e-6
 
 
-def raise_opset(model: ir.Model, reference: OnnxReference, arrays: Arrays) -> ir.Model:
-    """``model`` at COMMON_OPSET, or ``model`` itself where that is not needed, not possible or not the same."""
-    opset = model.opset_imports.get("", COMMON_OPSET)
-    if opset >= COMMON_OPSET:
+def settle_opset(model: ir.Model, reference: OnnxReference, arrays: Arrays) -> ir.Model:
+    """``model`` at an opset from LOWEST to HIGHEST; ``model`` itself where that is not possible or not the same.
+
+    Raises UnsupportedError for opsets below 7 that cannot be converted.
+    """
+    opset = model.opset_imports.get("", LOWEST)
+    target = min(max(opset, LOWEST), HIGHEST)
+    if opset == target:
         return model
     if any(node.domain not in ("", "ai.onnx") for node in model.graph.all_nodes()):
         return _kept(model, "it has operators of other domains, which the converter may lose")
     if any(True for graph in model.graphs() if graph is not model.graph):
         return _kept(model, "the converter does not enter the graphs within If, Loop and Scan")
     try:
-        raised = _convert(model)
+        converted = _convert(model, target)
     except (onnx.version_converter.ConvertError, RuntimeError, ValueError, TypeError, IndexError) as err:
         return _kept(model, f"the converter says: {' '.join(str(err).split())[:300]}")
-    reason = _difference(raised, reference, arrays)
+    reason = _difference(converted, reference, arrays)
     if reason is not None:
         return _kept(model, reason)
-    return raised
+    return converted
 
 
 def _kept(model: ir.Model, reason: str) -> ir.Model:
-    log.info("the model keeps its opset %s: %s", model.opset_imports.get(""), reason)
+    opset = model.opset_imports[""]
+    if opset < OLDEST_KEPT:
+        raise UnsupportedError(
+            f"the model has opset {opset}, and cannot be converted to opset {LOWEST}: {reason}. "
+            f"Export it with opset {OLDEST_KEPT} or newer",
+            [reason],
+        )
+    log.info("the model keeps its opset %s: %s", opset, reason)
     return model
 
 
-def _convert(model: ir.Model) -> ir.Model:
+def _convert(model: ir.Model, opset: int) -> ir.Model:
     """By ONNX's converter, which is given the weights as inputs: it need not see, nor copy, their values."""
     tensors = {
         name: value.const_value
@@ -71,32 +85,32 @@ def _convert(model: ir.Model) -> ir.Model:
             value.const_value = tensors[name]
             model.graph.register_initializer(value)
     proto.ir_version = max(proto.ir_version, 8)  # before 4, every initializer has to be an input as well
-    proto = onnx.version_converter.convert_version(proto, COMMON_OPSET)
-    raised = ir.from_proto(proto)
-    for value in list(raised.graph.inputs):
+    proto = onnx.version_converter.convert_version(proto, opset)
+    converted = ir.from_proto(proto)
+    for value in list(converted.graph.inputs):
         if value.name in tensors:
             value.const_value = tensors[value.name]
-            raised.graph.register_initializer(value)
-    for value in [value for value in raised.graph.inputs if value.name not in wanted]:
-        raised.graph.inputs.remove(value)
-    if [value.name for value in raised.graph.inputs] != wanted:
+            converted.graph.register_initializer(value)
+    for value in [value for value in converted.graph.inputs if value.name not in wanted]:
+        converted.graph.inputs.remove(value)
+    if [value.name for value in converted.graph.inputs] != wanted:
         raise ValueError("the converter changed the inputs")
-    if [value.name for value in raised.graph.outputs] != [value.name for value in model.graph.outputs]:
+    if [value.name for value in converted.graph.outputs] != [value.name for value in model.graph.outputs]:
         raise ValueError("the converter changed the outputs")
-    return raised
+    return converted
 
 
-def _difference(raised: ir.Model, reference: OnnxReference, arrays: Arrays) -> str | None:
-    """Why the raised model is not the same as the file; None when it answers alike."""
+def _difference(converted: ir.Model, reference: OnnxReference, arrays: Arrays) -> str | None:
+    """Why the converted model is not the same as the file; None when it answers alike."""
     from trine.builder.freeze import freeze, tensor_infos
     from trine.runtime.cpu.onnxruntime_executor import OnnxRuntimeExecutor
 
     wanted = reference(arrays)
-    inputs = tensor_infos(raised)[0]
+    inputs = tensor_infos(converted)[0]
     try:
-        outputs = tensor_infos(raised)[1]
+        outputs = tensor_infos(converted)[1]
         executor = OnnxRuntimeExecutor(
-            freeze(raised), inputs, outputs, threads=reference.threads, options={"optimization": "none"}
+            freeze(converted), inputs, outputs, threads=reference.threads, options={"optimization": "none"}
         )
     except (BuildError, UnsupportedError) as err:
         return f"the converted model does not compile: {' '.join(str(err).split())[:300]}"

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import onnx
 import onnx.defs
+import onnx.inliner
 
 from trine.dtypes import DataType
 from trine.errors import ConfigError, UnsupportedError
 from trine.importers.onnx_proto import all_graphs, all_nodes
 
-__all__ = ["OLDEST_OPSET", "check_support"]
+__all__ = ["OLDEST_OPSET", "check_support", "expand_preview_operators"]
 
-OLDEST_OPSET = 7  # what ONNX Runtime and OpenVINO guarantee; older broadcasting rules differ
+OLDEST_OPSET = 6  # 7 and newer are taken as they are; 6 only where its conversion is exact, see onnx_opset
 _MOST_SHOWN = 20
 
 
@@ -23,6 +24,7 @@ def check_support(model: onnx.ModelProto, what: str) -> None:
     problems = [
         *_opset_problems(model),
         *_operator_problems(model),
+        *_random_problems(model),
         *_kind_problems(model),
     ]
     if problems:
@@ -30,6 +32,20 @@ def check_support(model: onnx.ModelProto, what: str) -> None:
         if len(problems) > len(shown):
             shown.append(f"... and {len(problems) - len(shown)} more")
         raise UnsupportedError(f"{what} cannot be imported:\n  " + "\n  ".join(shown), problems)
+
+
+def expand_preview_operators(model: onnx.ModelProto) -> onnx.ModelProto:
+    """ONNX's preview operators (FlexAttention) written out by ONNX's own definition; no backend has kernels for them.
+
+    ``model`` itself where there are none, or none that ONNX defines by others.
+    """
+    preview = {(node.domain, node.op_type) for node in all_nodes(model) if node.domain.startswith("ai.onnx.preview")}
+    if not preview:
+        return model
+    expanded: onnx.ModelProto = onnx.inliner.inline_selected_functions(
+        model, sorted(preview), inline_schema_functions=True
+    )
+    return expanded
 
 
 def _opset_problems(model: onnx.ModelProto) -> Iterator[str]:
@@ -64,9 +80,20 @@ def _operator_problems(model: onnx.ModelProto) -> Iterator[str]:
         if (node.domain, node.op_type) in own or (domain, node.op_type) in _known_operators():
             continue
         where = f"node {node.name or (node.output[0] if node.output else '')!r}"
-        known = domain in {known for known, _ in _known_operators()}
+        known = domain in {name for name, _ in _known_operators()}
         reason = "no such operator in that domain" if known else "nothing installed here knows that domain"
         yield f"{where}: operator {domain or 'ai.onnx'}::{node.op_type}: {reason}"
+
+
+_RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+
+
+def _random_problems(model: onnx.ModelProto) -> Iterator[str]:
+    """An engine that draws random numbers cannot be compared with its source: each call answers otherwise."""
+    for node in all_nodes(model):
+        if node.op_type in _RANDOM and node.domain in ("", "ai.onnx"):
+            where = f"node {node.name or node.output[0]!r}"
+            yield f"{where}: operator {node.op_type} draws random numbers; draw them outside and give them as an input"
 
 
 @functools.cache

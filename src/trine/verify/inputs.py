@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
 BATCH = "batch"  # the importers' symbol for the dynamic first dimension
-LONGEST_SETTING = 16  # fixed lists of integers up to this length are taken for shapes, axes and the like
+LONGEST_SETTING = 16  # fixed lists up to this length are taken for shapes, axes, scales and the like
 LEAST_DISTINCT_ROWS = 4  # a batch to tile from, when the profile's opt batch is only 1
 
 
@@ -56,9 +56,9 @@ def random_inputs(
 
     Floats: normal with the example's mean and standard deviation, clipped to its range (so that what is
     never negative stays so); around the example when it is constant; standard normal without one. Integers:
-    uniform from the example's smallest to its largest, or 0 and 1 without one (safe as an index). Bools:
-    fair coins. Strings: the example's, repeated. Scalars, and short lists of integers whose length is fixed,
-    stay the example's: they are shapes, axes, limits and ratios rather than data, and a model may not take
+    drawn from those in the example, which the model is known to take, or 0 and 1 without one (safe as an index). Bools:
+    fair coins. Strings: the example's, repeated. Scalars, and short lists whose length is fixed, stay the
+    example's: they are shapes, axes, limits and ratios rather than data, and a model may not take
     any others. Raises ConfigError when a shape is missing, or strings
     have no example.
     """
@@ -76,10 +76,10 @@ def random_inputs(
 
 
 def _is_setting(info: TensorInfo) -> bool:
+    """Whether it is a shape, axis, limit, ratio or the like, by its looks."""
     if not info.shape:
         return True
-    length = info.shape[0]
-    return len(info.shape) == 1 and isinstance(length, int) and length <= LONGEST_SETTING and not info.dtype.is_floating
+    return len(info.shape) == 1 and isinstance(info.shape[0], int) and info.shape[0] <= LONGEST_SETTING
 
 
 def _random_array(rng: np.random.Generator, info: TensorInfo, shape: tuple[int, ...], example: Array | None) -> Array:
@@ -89,17 +89,16 @@ def _random_array(rng: np.random.Generator, info: TensorInfo, shape: tuple[int, 
     if dtype is DataType.BOOL:
         return rng.integers(0, 2, shape).astype(np.bool_)
     if dtype is DataType.STRING:
+        if 0 in shape:
+            return np.empty(shape, object)
         if example is None:
             raise ConfigError(f"input {info.name!r} holds strings, which cannot be made up; give example inputs")
         return np.resize(example, shape)
     if dtype in (DataType.COMPLEX64, DataType.COMPLEX128):
         return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype.numpy)
     if not dtype.is_floating:
-        low, high = (0, 1) if example is None else (int(example.min()), int(example.max()))
-        drawn = rng.integers(low, high, shape, dtype=np.uint64 if low >= 0 else np.int64, endpoint=True)
-        if example is not None and low < 0 < high and not np.any(example == 0):
-            drawn[drawn == 0] = high  # what is never 0 may be divided by
-        return drawn.astype(dtype.numpy)
+        known_to_work = np.array([0, 1]) if example is None else np.unique(example)
+        return np.asarray(rng.choice(known_to_work, shape)).astype(dtype.numpy)
     # fp32 draws take half the time and memory of fp64 ones; only fp64 inputs can tell the difference.
     draw = np.float64 if dtype is DataType.FLOAT64 else np.float32
     values = rng.standard_normal(shape, dtype=draw)
