@@ -75,9 +75,6 @@ class OpenVinoExecutor:
             raise BuildError(f"OpenVINO {ov.__version__} refuses the graph: {_reason(err)}") from err
         self._inputs = _slots(ov, self._compiled.inputs, inputs)
         self._outputs = _slots(ov, self._compiled.outputs, outputs)
-        named = {dim for info in inputs for dim in info.shape if isinstance(dim, str)}
-        for slot in self._outputs:
-            slot.fixed_by_inputs = all(isinstance(dim, int) or dim in named for dim in slot.info.shape)
         lost = [slot.info.name for slot in self._outputs if slot.port is None]
         if lost:
             raise BuildError(f"OpenVINO {ov.__version__} lost the outputs {lost} while compiling")
@@ -104,7 +101,6 @@ class OpenVinoSession:
         # Small tensors stay where they are from call to call, while the inputs' shapes do.
         self._small_shapes: tuple[tuple[int, ...], ...] | None = None
         self._small_inputs: list[np.ndarray] = []
-        self._small_outputs: list[np.ndarray] = []
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See ``trine.runtime.executor.Session.run``."""
@@ -137,17 +133,12 @@ class OpenVinoSession:
         return results
 
     def _keep_small(self, inputs: Sequence[np.ndarray]) -> None:
-        """Give the request inputs of its own to copy into, and remember where its outputs lie."""
-        slots = (*self._inputs, *self._outputs)
-        if any(self._bound) or any(slot.port is None or not slot.plain for slot in slots):
-            return
-        if not all(slot.fixed_by_inputs for slot in self._outputs):
+        """Give the request inputs of its own, to copy into."""
+        if any(self._bound) or any(slot.port is None or not slot.plain for slot in self._inputs):
             return
         self._small_inputs = [array.copy() for array in inputs]
         for slot, array in zip(self._inputs, self._small_inputs, strict=True):
             self._request.set_tensor(slot.port, slot.share(array))
-        self._request.infer()
-        self._small_outputs = [self._request.get_tensor(slot.port).data for slot in self._outputs]
         self._small_shapes = tuple(array.shape for array in inputs)
 
     def _run_small(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
@@ -155,14 +146,8 @@ class OpenVinoSession:
         for mine, array in zip(self._small_inputs, inputs, strict=True):
             mine[...] = array
         self._request.infer()
-        results = []
-        for mine, out in zip(self._small_outputs, outputs, strict=True):
-            if out is None:
-                results.append(mine.copy())
-            else:
-                out[...] = mine
-                results.append(out)
-        return results
+        # Asked for anew each time: OpenVINO has two buffers for an output, and may answer in either.
+        return [self._copy_out(index, out) for index, out in enumerate(outputs)]
 
     def _unbind(self, index: int) -> None:
         """Give the request memory of its own again, which it may resize."""
@@ -202,7 +187,6 @@ class _Slot:
         self.element_type = port.get_element_type() if port is not None else None
         # NumPy and OpenVINO see the same bytes as the same type; no carrier, no view.
         self.plain = self.carrier is None and info.dtype not in (DataType.STRING, DataType.BOOL)
-        self.fixed_by_inputs = False
 
     def share(self, array: np.ndarray) -> Any:
         """An OpenVINO tensor over ``array``'s memory, which the caller keeps alive."""
