@@ -70,10 +70,13 @@ class FoldConstants(ir.passes.InPlacePass):
 
 def _mishandled(node: ir.Node, opset: int) -> bool:
     """Whether onnxscript's folder fails on ``node``: it writes what replaces sequences in the forms of opset 13,
-    raises on a split that is computed, and drops the types of training operators' results.
+    raises on a split that is computed, drops the types of training operators' results, and turns CastLike into Cast
+    without its attributes (saturate, round_mode).
     """
     if node.domain.startswith("ai.onnx.preview"):
         return True
+    if node.domain == "" and node.op_type == "CastLike":
+        return bool(node.attributes)
     if node.domain != "" or node.op_type not in _SEQUENCES:
         return False
     if node.op_type == "SplitToSequence" and len(node.inputs) > 1 and node.inputs[1] is not None:
