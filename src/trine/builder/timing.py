@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["time_interleaved"]
 
-WARM_UPS = 2
-MIN_ROUNDS = 5
+WARM_UPS = 1
+MIN_ROUNDS = 3
 MAX_ROUNDS = 100
 
 
@@ -18,7 +18,7 @@ def time_interleaved(
 ) -> dict[str, float]:
     """The median milliseconds of each call, over rounds that run every call once.
 
-    Rounds go on for about ``seconds`` altogether, at least 5 and at most 100; the order turns round each time,
+    Rounds go on for about ``seconds`` altogether, at least 3 and at most 100; the order turns round each time,
     so that none always runs behind the same other one.
     """
     names = list(order or calls)
