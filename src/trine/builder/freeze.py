@@ -18,10 +18,10 @@ __all__ = ["freeze", "tensor_infos"]
 BATCH = "batch"
 
 
-def freeze(model: ir.Model) -> PortableGraph:
-    """The graph as ONNX bytes, and copies of its larger weights beside it.
+def freeze(model: ir.Model, *, copy: bool = True) -> PortableGraph:
+    """The graph as ONNX bytes, and its larger weights beside it.
 
-    Copies, because the model may go on training while the engine runs.
+    ``copy`` them where the graph outlives this call's caller: the model may go on training while an engine runs.
     Stack traces and other notes that exporters leave on nodes are dropped: they name people's files.
     """
     _name_after_modules(model)
@@ -41,7 +41,7 @@ def freeze(model: ir.Model) -> PortableGraph:
         ):
             continue  # strings and packed 4-bit types are small enough to stay inside the message
         weights.append(
-            Weight(name, DataType.from_onnx(int(tensor.dtype)), tuple(tensor.shape.numpy()), _bytes_of(tensor))
+            Weight(name, DataType.from_onnx(int(tensor.dtype)), tuple(tensor.shape.numpy()), _bytes_of(tensor, copy))
         )
         taken[name] = value
     for name in taken:
@@ -91,8 +91,9 @@ def _tensor_info(value: ir.Value, batch_symbol: str | None, what: str) -> Tensor
     return TensorInfo(value.name, DataType.from_onnx(int(value.dtype)), tuple(dims))
 
 
-def _bytes_of(tensor: ir.TensorProtocol) -> np.ndarray:
-    return np.array(tensor.numpy(), order="C").reshape(-1).view(np.uint8)
+def _bytes_of(tensor: ir.TensorProtocol, copy: bool) -> np.ndarray:
+    array = np.array(tensor.numpy(), order="C") if copy else np.ascontiguousarray(tensor.numpy())
+    return array.reshape(-1).view(np.uint8)
 
 
 def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:

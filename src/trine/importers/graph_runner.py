@@ -29,7 +29,7 @@ class GraphRunner:
     def __init__(self, model: ir.Model) -> None:
         from trine.builder.freeze import freeze, tensor_infos
 
-        self._graph = freeze(model)
+        self._graph = freeze(model, copy=False)
         self.inputs, self.outputs = tensor_infos(model)
         self._engines: list[tuple[str, _Maker]] = [
             ("ONNX Runtime", _onnxruntime),
