@@ -27,7 +27,7 @@ from trine.report import Fact, Latency, Photo, write_page
 
 HERE = Path(__file__).resolve().parent
 ROUNDS = {1: 40, 8: 10}  # batch size -> measured rounds
-THREADS = os.cpu_count() or 1
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 console = Console(highlight=False, soft_wrap=True)
 
