@@ -25,7 +25,7 @@ from trine.errors import AccuracyError, BuildError, ConfigError, UnsupportedErro
 from trine.importers import import_model
 from trine.importers.imported_model import ImportedModel
 from trine.passes.pipeline import run_passes
-from trine.profile import OptimizationProfile
+from trine.profile import OptimizationProfile, ShapeRange
 from trine.runtime.context import ExecutionContext
 from trine.runtime.cpu import CpuPlan, compile_cpu_plan
 from trine.runtime.cpu.features import cpu_model, usable_cores
@@ -127,7 +127,8 @@ def _import(source: Any, example_inputs: Any, config: BuilderConfig, stages: Sta
         example_inputs,
         dynamic_axes=requested_axes(config) or "auto",
         batch="dynamic" if isinstance(batch, tuple) and batch[0] != batch[2] else "auto",
-        shapes=None if is_module else {name: shape_range.opt for name, shape_range in config.shapes.items()},
+        # BuilderConfig has made a ShapeRange of each; only its type still allows a tuple.
+        shapes=None if is_module else {k: v.opt for k, v in config.shapes.items() if isinstance(v, ShapeRange)},
         seed=config.seed,
         on_stage=lambda name: stages.detail(f"import: {name}"),
     )
