@@ -27,9 +27,7 @@ class ShapeRange:
             )
         for axis, (low, mid, high) in enumerate(zip(self.min, self.opt, self.max, strict=True)):
             if not 0 <= low <= mid <= high:
-                raise ConfigError(
-                    f"axis {axis}: expected 0 <= min <= opt <= max, got min {low}, opt {mid}, max {high}"
-                )
+                raise ConfigError(f"axis {axis}: expected 0 <= min <= opt <= max, got min {low}, opt {mid}, max {high}")
 
     def admits(self, shape: Shape) -> bool:
         """Whether ``shape`` lies within the range on every axis."""
@@ -50,6 +48,4 @@ class OptimizationProfile:
 
     def to_json(self) -> dict[str, dict[str, list[int]]]:
         """As plain lists, for the engine's manifest."""
-        return {
-            name: {"min": list(r.min), "opt": list(r.opt), "max": list(r.max)} for name, r in self.ranges.items()
-        }
+        return {name: {"min": list(r.min), "opt": list(r.opt), "max": list(r.max)} for name, r in self.ranges.items()}
