@@ -8,7 +8,7 @@ import onnx_ir as ir
 from trine.passes.rewriting import NodePass, constant, is_op, made_by, rank_of
 from trine.passes.scaled_weights import Affine, foldable_weights, output_channels, put_affine
 
-__all__ = ["FoldAffine"]
+__all__ = ["FoldAffine", "channel_constant"]
 
 
 class FoldAffine(NodePass):

@@ -12,8 +12,10 @@ from trine.passes.rewriting import Counted, all_nodes, constant, known_dims
 
 __all__ = ["FoldConstants"]
 
-# A folded result may be this much larger than the constants that it replaces: about what a node itself takes.
-GROWTH_BYTES = 1024
+# A folded result may be this much larger than the constants that it replaces, and all results together this much:
+# enough for the biases that PyTorch's exporter writes as Expand, far too little for position grids and masks.
+GROWTH_BYTES = 64 << 10
+TOTAL_GROWTH_BYTES = 1 << 20
 # Evaluating one node may touch this many elements (multiply-adds, for MatMul).
 WORK_ELEMENTS = 1 << 27
 
@@ -29,9 +31,9 @@ _MOVEMENT = (
     "Reshape Shape Size Slice Squeeze Tile Transpose Trilu Unsqueeze"
 )
 _REDUCTIONS = "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum"
-_PRODUCTS = "MatMul Gemm"
+_PRODUCTS = ("MatMul", "Gemm")
 _SEQUENCES = ("SequenceConstruct", "SequenceAt", "ConcatFromSequence", "SplitToSequence")
-_FOLDABLE = frozenset(f"{_POINTWISE} {_MOVEMENT} {_REDUCTIONS} {_PRODUCTS}".split())
+_FOLDABLE = frozenset([*f"{_POINTWISE} {_MOVEMENT} {_REDUCTIONS}".split(), *_PRODUCTS])
 
 
 class FoldConstants(ir.passes.InPlacePass):
@@ -40,7 +42,8 @@ class FoldConstants(ir.passes.InPlacePass):
     Before: ``s = Shape(w); h = Div(s, 2); y = Slice(x, [0], h)``, with a constant ``w``.
     After: ``y = Slice(x, [0], [8])``.
 
-    A result is kept only if the model grows by at most 1 KiB: ``Expand`` of a scalar to a large shape stays.
+    A result is kept only if it takes at most 64 KiB more than the constants that it replaces, and all together at
+    most 1 MiB more: ``Expand`` of a scalar to a large shape stays.
     A constant that others use too is not freed by folding, and counts as growth.
     Quantised, random, sequence, string and control-flow operators stay, except ``If`` with a constant condition.
     """
@@ -58,8 +61,8 @@ class FoldConstants(ir.passes.InPlacePass):
                 modified = optimizer.fold_constants_ir(
                     model,
                     onnx_shape_inference=True,
-                    output_size_limit=GROWTH_BYTES // 8,
-                    should_fold=_worth_folding,
+                    output_size_limit=GROWTH_BYTES,
+                    should_fold=_Budget().worth_folding,
                 ).modified
         finally:
             model.functions.update(functions)
@@ -84,28 +87,38 @@ def _mishandled(node: ir.Node, opset: int) -> bool:
     return opset < 13
 
 
-def _worth_folding(node: ir.Node) -> bool:
-    """Whether to evaluate ``node``, whose inputs are all constants."""
-    if node.domain != "" or node.op_type not in _FOLDABLE or len(node.outputs) != 1:
-        return False
-    given = [value.const_value for value in node.inputs if value is not None and value.const_value is not None]
-    if any(tensor.dtype == ir.DataType.STRING or tensor.dtype.itemsize < 1 for tensor in given):
-        return False
-    output = node.outputs[0]
-    dims = known_dims(output)
-    if dims is None or output.dtype is None:
-        return False
-    elements = math.prod(dims)
-    freed = sum(
-        value.const_value.nbytes
-        for value in {id(value): value for value in node.inputs if value is not None}.values()
-        if value.const_value is not None
-        and len({user for user, _ in value.uses()}) == 1
-        and not value.is_graph_output()
-    )
-    if elements * output.dtype.itemsize > freed + GROWTH_BYTES:
-        return False
-    work = max([elements, *(tensor.size for tensor in given)])
-    if node.op_type in _PRODUCTS.split():
-        work = elements * max(tensor.size for tensor in given) // max(1, min(max(dims, default=1), elements))
-    return work <= WORK_ELEMENTS
+class _Budget:
+    """Decides for each node what folding it would cost, and keeps count of how much the model has grown."""
+
+    def __init__(self) -> None:
+        self.left_bytes = TOTAL_GROWTH_BYTES
+
+    def worth_folding(self, node: ir.Node) -> bool:
+        """Whether to evaluate ``node``, whose inputs are all constants."""
+        if node.domain != "" or node.op_type not in _FOLDABLE or len(node.outputs) != 1:
+            return False
+        given = {value: value.const_value for value in node.inputs if value is not None}
+        tensors = [tensor for tensor in given.values() if tensor is not None]
+        if any(tensor.dtype == ir.DataType.STRING or tensor.dtype.itemsize < 1 for tensor in tensors):
+            return False
+        output = node.outputs[0]
+        dims = known_dims(output)
+        if dims is None or output.dtype is None or output.dtype == ir.DataType.STRING:
+            return False
+        elements = math.prod(dims)
+        freed = sum(
+            tensor.nbytes
+            for value, tensor in given.items()
+            if tensor is not None and not value.is_graph_output() and {user for user, _ in value.uses()} == {node}
+        )
+        growth = int(elements * output.dtype.itemsize) - freed
+        if growth > min(GROWTH_BYTES, self.left_bytes):
+            return False
+        work = max([elements, *(tensor.size for tensor in tensors)])
+        if node.op_type in _PRODUCTS:
+            # (rows, inner) by (inner, columns): the square root of the three sizes' product is rows * inner * columns
+            work = math.isqrt(math.prod([elements, *(tensor.size for tensor in tensors[:2])]))
+        if work > WORK_ELEMENTS:
+            return False
+        self.left_bytes -= max(0, growth)
+        return True

@@ -16,6 +16,7 @@ from trine.passes.fix_reshape_targets import FixReshapeTargets
 from trine.passes.fold_affine import FoldAffine
 from trine.passes.fold_batch_norm import FoldBatchNorm
 from trine.passes.fold_constants import FoldConstants
+from trine.passes.fold_matmul_scale import FoldMatMulScale
 from trine.passes.fuse_pad import FusePad
 from trine.passes.inline_functions import InlineFunctions
 from trine.passes.lift_constants import LiftConstants
@@ -36,6 +37,7 @@ DEFAULT_PASSES: tuple[ir.passes.InPlacePass, ...] = (
     InlineFunctions(),  # first: no other pass looks into functions
     LiftConstants(),  # before everything that asks whether something is constant
     FoldConstants(),  # also infers the shapes that later passes rely on
+    LiftConstants(),  # again: known shapes have become Constant nodes
     FixReshapeTargets(),  # after shapes are known; what computed the targets is dead then
     RemoveIdentities(),  # before patterns are matched, as identities hide them
     CancelTransposes(),
@@ -51,6 +53,7 @@ DEFAULT_PASSES: tuple[ir.passes.InPlacePass, ...] = (
     CanonicaliseMatMul(),  # before the two that fold into Gemm
     FoldBatchNorm(),  # before FoldAffine, which takes what follows the folded convolution
     FoldAffine(),
+    FoldMatMulScale(),
     RemoveDeadNodes(),  # last
 )
 _IR_VERSION = 10  # before 4, every initializer had to be an input too; before 8, there were no functions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import onnx_ir as ir
 
 from trine.passes.rewriting import FLOATS, add_initializer, constant, int_attribute, replace
 
-__all__ = ["Affine", "foldable_weights", "output_channels", "put_affine"]
+__all__ = ["Affine", "drop_if_unused", "foldable_weights", "is_own_constant", "output_channels", "put_affine"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Affine:
 def foldable_weights(node: ir.Node) -> bool:
     """Whether the weights and the bias of ``node`` are constants that nobody else uses, in floating point."""
     weights = node.inputs[1]
-    if weights is None or weights.dtype not in FLOATS or not _is_own_constant(weights):
+    if weights is None or weights.dtype not in FLOATS or not is_own_constant(weights):
         return False
     if node.op_type in ("MatMul", "Gemm") and (weights.shape is None or len(weights.shape) != 2):
         return False
@@ -50,13 +49,11 @@ def output_channels(node: ir.Node) -> int:
     return int(dims[1])
 
 
-def put_affine(
-    producer: ir.Node, root: ir.Node, affine: Affine, between: Iterable[ir.Node] = (), bias: np.ndarray | None = None
-) -> bool:
+def put_affine(producer: ir.Node, root: ir.Node, affine: Affine) -> bool:
     """Replaces ``root``, which applies ``affine`` to the result of ``producer``, by a scaled ``producer``.
 
-    ``bias`` stands for the producer's own, where an Add in ``between`` holds it. False, with nothing changed,
-    if the affine has another number of channels, or if a scaled weight would overflow its type.
+    False, with nothing changed, if the affine has another number of channels, or if a scaled weight would overflow
+    its type.
     """
     channels = output_channels(producer)
     if affine.scale.size not in (1, channels) or affine.shift.size not in (1, channels):
@@ -67,11 +64,10 @@ def put_affine(
     assert weights is not None
     scale = np.broadcast_to(affine.scale.reshape(-1), (channels,))
     scaled = _scale(producer, array, scale)
-    if bias is None:
-        given = constant(old_bias)
-        bias = np.zeros(1) if given is None else given.astype(np.float64).reshape(-1)
-        if producer.op_type == "Gemm":
-            bias = bias * producer.attributes.get_float("beta", 1.0)
+    given = constant(old_bias)
+    bias = np.zeros(1) if given is None else given.astype(np.float64).reshape(-1)
+    if producer.op_type == "Gemm":
+        bias = bias * producer.attributes.get_float("beta", 1.0)
     shift = np.broadcast_to(bias * scale + affine.shift.reshape(-1), (channels,)).astype(array.dtype)
     if not (np.all(np.isfinite(scaled)) and np.all(np.isfinite(shift))):
         return False
@@ -80,12 +76,12 @@ def put_affine(
     inputs = [producer.inputs[0], new_weights, add_initializer(root, f"{stem}", shift)]
     kept = {name: attribute for name, attribute in producer.attributes.items() if name != "beta"}
     op_type = "Gemm" if producer.op_type == "MatMul" else producer.op_type
-    made = replace(root, op_type, inputs, kept.values(), absorbed=[*between, producer])
+    made = replace(root, op_type, inputs, kept.values(), absorbed=[producer])
     made.name = producer.name  # "conv1" says more to people than "bn1"
     made.metadata_props.update(producer.metadata_props)
-    _drop_if_unused(weights)
+    drop_if_unused(weights)
     if old_bias is not None:
-        _drop_if_unused(old_bias)
+        drop_if_unused(old_bias)
     return True
 
 
@@ -101,7 +97,8 @@ def _scale(producer: ir.Node, array: np.ndarray, scale: np.ndarray) -> np.ndarra
     return np.asarray((array.astype(np.float64) * factors).astype(array.dtype))
 
 
-def _is_own_constant(value: ir.Value) -> bool:
+def is_own_constant(value: ir.Value) -> bool:
+    """Whether the value is a constant that only one node uses."""
     return (
         value.is_initializer()
         and value.const_value is not None
@@ -111,7 +108,7 @@ def _is_own_constant(value: ir.Value) -> bool:
     )
 
 
-def _drop_if_unused(value: ir.Value) -> None:
+def drop_if_unused(value: ir.Value) -> None:
     """Frees the old weights at once: two copies of all of them would not fit for a large model."""
     if value.is_initializer() and not value.uses() and not value.is_graph_output():
         assert value.graph is not None
