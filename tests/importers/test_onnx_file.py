@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import zipfile
@@ -190,6 +191,20 @@ class TestBadFiles:
         model.graph.initializer[0].ClearField("raw_data")
         with pytest.raises(ModelImportError, match="has 0 numbers, wanted 512"):
             import_onnx(model.SerializeToString())
+
+    def test_names_that_are_no_text(self):
+        data = linear().SerializeToString().replace(b"relu", b"re\xfflu"[:4])
+        with pytest.raises(ModelImportError, match="no UTF-8"):
+            import_onnx(data)
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_damaged_bytes_give_our_errors_only(self, seed):
+        rng = np.random.default_rng(seed)
+        data = bytearray(linear(opset=11).SerializeToString())
+        for _ in range(3):
+            data[int(rng.integers(0, len(data)) if rng.random() < 0.5 else rng.integers(0, 100))] = rng.integers(256)
+        with contextlib.suppress(ModelImportError, ConfigError):
+            import_onnx(bytes(data))
 
     def test_an_unknown_element_type(self):
         model = linear()

@@ -22,6 +22,7 @@ from trine.importers.onnx_proto import (
     INLINE_LIMIT,
     all_tensors,
     check,
+    check_names,
     check_tensor_sizes,
     parse,
     read_file,
@@ -67,6 +68,7 @@ def import_onnx(
     """
     what, data = _read(source)
     proto = parse(data, what)
+    check_names(proto, what)
     check_support(proto, what)
     check_tensor_sizes(proto)
     folder = None if isinstance(source, bytes) else Path(source).parent

@@ -129,6 +129,25 @@ def tensor_nbytes(tensor: onnx.TensorProto) -> int:
     return (math.prod(int(dim) for dim in tensor.dims) * dtype.bits + 7) // 8
 
 
+def check_names(model: onnx.ModelProto, what: str) -> None:
+    """Every name must be text: protobuf lets through bytes that are not UTF-8, and much after it fails on them."""
+    names: list[str | bytes] = []
+    for graph in all_graphs(model):
+        names.append(graph.name)
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            names.append(value.name)
+            names.extend(dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    for node in all_nodes(model):
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names.extend(attribute.name for attribute in node.attribute)
+    names.extend(tensor.name for tensor, _ in all_tensors(model))
+    names.extend(name for function in model.functions for name in (function.name, function.domain))
+    names.extend(entry.domain for entry in model.opset_import)
+    for name in names:
+        if isinstance(name, bytes):
+            raise ModelImportError(f"{what} is damaged: the name {name[:80]!r} is no UTF-8 text; export it again")
+
+
 def check_tensor_sizes(model: onnx.ModelProto) -> None:
     """Every tensor's data must be as large as its type and shape say, before anything allocates by its shape."""
     for tensor, _ in all_tensors(model):
@@ -205,6 +224,8 @@ def check(model: onnx.ModelProto, what: str) -> None:
             value.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(small)
+    except UnicodeDecodeError as err:
+        raise ModelImportError(f"{what} is damaged: it holds text that is no UTF-8; export it again") from err
     except onnx.checker.ValidationError as err:
         text = " ".join(str(err).split())
         raise ModelImportError(f"{what} is not a valid ONNX model: {text[:800]}") from err
