@@ -28,16 +28,25 @@ def _attention(
     *rest: Any,
     **options: Any,
 ) -> torch.Tensor:
-    """``scaled_dot_product_attention`` of (batch, length, width) or (length, width), as one of 4-D tensors."""
+    """``scaled_dot_product_attention`` of any rank, as one of 4-D tensors (batch, heads, length, width)."""
     attend = functional.scaled_dot_product_attention
-    if not query.dim() == key.dim() == value.dim() or query.dim() not in (2, 3):
+    rank, leading = query.dim(), query.shape[:-2]
+    same = rank == key.dim() == value.dim() and key.shape[:-2] == leading == value.shape[:-2]
+    if rank == 4 or not same:
         return attend(query, key, value, attn_mask, *rest, **options)
-    if attn_mask is not None and attn_mask.dim() == 3:
-        attn_mask = attn_mask.unsqueeze(1)
-    wide = [tensor.unsqueeze(0) if query.dim() == 2 else tensor for tensor in (query, key, value)]
-    wide = [tensor.unsqueeze(1) for tensor in wide]
-    answer = attend(wide[0], wide[1], wide[2], attn_mask, *rest, **options).squeeze(1)
-    return answer.squeeze(0) if query.dim() == 2 else answer
+    if attn_mask is not None and attn_mask.dim() > 2:
+        attn_mask = _four_dims(attn_mask.expand(*leading, *attn_mask.shape[-2:]))
+    answer = attend(_four_dims(query), _four_dims(key), _four_dims(value), attn_mask, *rest, **options)
+    return answer.reshape(*leading, *answer.shape[-2:])
 
 
-_SPELLINGS: dict[Any, Callable[..., Any]] = {functional.scaled_dot_product_attention: _attention}
+def _four_dims(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.dim() > 4:
+        return tensor.flatten(0, -4)
+    return tensor.reshape(*[1] * (4 - tensor.dim()), *tensor.shape)
+
+
+_SPELLINGS: dict[Any, Callable[..., Any]] = {
+    functional.scaled_dot_product_attention: _attention,
+    torch.Tensor.data.__get__: torch.Tensor.detach,  # type: ignore[attr-defined]  # a getter, for the tracer too
+}
