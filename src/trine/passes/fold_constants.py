@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import onnx_ir as ir
 from onnxscript import optimizer
 
@@ -57,13 +56,12 @@ class FoldConstants(ir.passes.InPlacePass):
         for node in hidden:
             node.domain = "trine.hidden"
         try:
-            with np.errstate(all="ignore"):  # constants may hold infinities and zeros
-                modified = optimizer.fold_constants_ir(
-                    model,
-                    onnx_shape_inference=True,
-                    output_size_limit=GROWTH_BYTES,
-                    should_fold=_Budget().worth_folding,
-                ).modified
+            modified = optimizer.fold_constants_ir(
+                model,
+                onnx_shape_inference=True,
+                output_size_limit=GROWTH_BYTES,
+                should_fold=_Budget().worth_folding,
+            ).modified
         finally:
             model.functions.update(functions)
             for node, domain in hidden.items():
@@ -117,7 +115,8 @@ class _Budget:
         work = max([elements, *(tensor.size for tensor in tensors)])
         if node.op_type in _PRODUCTS:
             # (rows, inner) by (inner, columns): the square root of the three sizes' product is rows * inner * columns
-            work = math.isqrt(math.prod([elements, *(tensor.size for tensor in tensors[:2])]))
+            factors = [value.const_value.size for value in node.inputs[:2] if value is not None and value.const_value]
+            work = math.isqrt(math.prod([elements, *factors]))
         if work > WORK_ELEMENTS:
             return False
         self.left_bytes -= max(0, growth)

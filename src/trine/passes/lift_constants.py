@@ -16,24 +16,17 @@ class LiftConstants(ir.passes.InPlacePass):
     Before: ``w = Constant(value=[1, 2]); y = Add(x, w)``.
     After: initializer ``w = [1, 2]``; ``y = Add(x, w)``.
 
-    A Constant stays that is a graph's output itself, or holds a sparse tensor.
+    A Constant stays that is a graph's output itself.
     """
 
     def call(self, model: ir.Model) -> Counted:
-        """Wraps two passes of onnx_ir; the first raises on sparse constants, so they are hidden from it."""
+        """Wraps two passes of onnx_ir."""
         before = _constants(model)
-        sparse = [node for node in before if "sparse_value" in node.attributes]
-        for node in sparse:
-            node.op_type = "trine.SparseConstant"
-        try:
-            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-        finally:
-            for node in sparse:
-                node.op_type = "Constant"
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         lifted = common.LiftSubgraphInitializersToMainGraphPass()(model).modified
-        count = len(before) - len(_constants(model))
+        count = before - _constants(model)
         return Counted(model, lifted or bool(count), count + lifted)
 
 
-def _constants(model: ir.Model) -> list[ir.Node]:
-    return [node for node in all_nodes(model) if is_op(node, "Constant")]
+def _constants(model: ir.Model) -> int:
+    return sum(is_op(node, "Constant") for node in all_nodes(model))

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -80,7 +81,8 @@ def run_passes(
     """
     records = []
     model.ir_version = max(model.ir_version, _IR_VERSION)
-    with _quiet_libraries(), _overridable_hidden(model):
+    # Weights may hold infinities; a pass that would make new ones leaves the weights alone.
+    with _quiet_libraries(), _overridable_hidden(model), np.errstate(all="ignore"):
         common.NameFixPass()(model)  # two scopes of a model may use one name; passes move values between scopes
         for each in passes:
             name = type(each).__name__

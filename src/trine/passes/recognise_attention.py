@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from trine.passes.rewriting import NodePass, int_attribute, is_op, is_private, rank_of, replace, scalar
+from trine.passes.rewriting import NodePass, int_attribute, is_op, is_private, only_used_once, rank_of, replace, scalar
 
 __all__ = ["RecogniseAttention"]
 
@@ -56,9 +56,11 @@ class RecogniseAttention(NodePass):
             return False
         order[2], order[3] = order[3], order[2]  # what is left to do on the keys
         scale *= query_scale * keys_scale
-        if order == [0, 1, 2, 3]:
-            key, key_scale = _without_scale(key, nodes)
-            scale *= key_scale
+        if only_used_once(transpose.outputs[0]):
+            nodes.append(transpose)
+            if order == [0, 1, 2, 3]:
+                key, key_scale = _without_scale(key, nodes)
+                scale *= key_scale
         if key is None or scale <= 0:
             return False
         key_dims = None if key.shape is None or len(key.shape) != 4 else [key.shape[axis] for axis in order]
@@ -66,18 +68,15 @@ class RecogniseAttention(NodePass):
             return False
         if transpose.graph is not node.graph or not is_private(nodes, node):
             return False
-        if order == [0, 1, 2, 3]:
-            absorbed = [*nodes[1:], *([transpose] if is_private([transpose, *nodes], node) else [])]
-        else:
+        if order != [0, 1, 2, 3]:
             turned = ir.Node("", "Transpose", [key], [ir.AttrInt64s("perm", order)])
             turned.metadata_props.update(transpose.metadata_props)
             turned.outputs[0].type, turned.outputs[0].shape = key.type, ir.Shape(key_dims or [])
             assert node.graph is not None
             node.graph.insert_before(node, turned)
             key = turned.outputs[0]
-            absorbed = [*nodes[1:], *([transpose] if is_private([transpose, *nodes], node) else [])]
         inputs = [query, key, value] if mask is None else [query, key, value, mask]
-        replace(node, "Attention", inputs, {"scale": scale}, absorbed=absorbed)
+        replace(node, "Attention", inputs, {"scale": scale}, absorbed=nodes[1:])
         return True
 
 

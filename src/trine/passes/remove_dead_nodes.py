@@ -23,6 +23,6 @@ class RemoveDeadNodes(ir.passes.InPlacePass):
         """Wraps onnx_ir's RemoveUnusedNodesPass and RemoveUnusedOpsetsPass."""
         before = len(list(all_nodes(model))) + len(model.graph.initializers)
         modified = common.RemoveUnusedNodesPass()(model).modified
-        modified |= common.RemoveUnusedOpsetsPass()(model).modified
+        opsets = common.RemoveUnusedOpsetsPass()(model).modified
         after = len(list(all_nodes(model))) + len(model.graph.initializers)
-        return Counted(model, modified, max(int(modified), before - after))
+        return Counted(model, modified or opsets, max(int(modified), before - after))
