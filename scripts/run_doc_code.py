@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
-LIMIT_S = 300  # far above what any page needs; a page that hangs is reported and not waited for
+LIMIT_S = 900  # far above what any page needs; a page that hangs is reported and not waited for
 
 BLOCK = re.compile(
     r"^<!--[ ]setup\n(?P<setup>.*?)^-->"

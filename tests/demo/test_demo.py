@@ -20,7 +20,7 @@ def test_the_demo_answers_and_writes_its_page(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     printed = result.stdout
