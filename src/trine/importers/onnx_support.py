@@ -119,8 +119,9 @@ def _kind_problems(model: onnx.ModelProto) -> Iterator[str]:
                 continue
             which = value.type.WhichOneof("value")
             if which is not None and which != "tensor_type":
+                named = which.removesuffix("_type").replace("_", " ")
                 yield (
-                    f"{kind} {value.name!r} is a {which.removesuffix('_type').replace('_', ' ')}; engines take and "
+                    f"{kind} {value.name!r} is {'an' if named[0] in 'aeiou' else 'a'} {named}; engines take and "
                     "give tensors. Change the model to use tensors there"
                 )
             elif which == "tensor_type":
