@@ -62,7 +62,7 @@ def _opset_problems(model: onnx.ModelProto) -> Iterator[str]:
     opset = opsets.get("ai.onnx", 1 if model.ir_version < 3 else newest)
     if opset < OLDEST_OPSET:
         yield (
-            f"it has opset {opset}; supported: {OLDEST_OPSET} to {newest}. "
+            f"it has opset {opset}; supported: 7 to {newest}. "
             "Convert it: onnx.version_converter.convert_version(model, 13), and check its answers"
         )
     if opset > newest:
