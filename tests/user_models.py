@@ -131,6 +131,14 @@ def masked(self: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask, x, 0.0).sum(-1)
 
 
+def second_input_is_fixed(self: Any, x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    return x @ table.view(2, 2, 2).flatten(1).t()
+
+
+def own_data(self: Any, x: torch.Tensor) -> torch.Tensor:
+    return x.data * 2 + torch.tensor(3.0)
+
+
 def returns_batch_size(self: Any, x: torch.Tensor) -> tuple[int, torch.Tensor]:
     return x.shape[0], x * 2
 
@@ -158,17 +166,17 @@ class HoldsUnsupported(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner = Ranks()
+        self.inner = Energy()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.inner(x * 2) + 1
 
 
-class Ranks(nn.Module):
-    """A sum of singular values, of diagonal non-negative matrices: their trace."""
+class Energy(nn.Module):
+    """The squared singular values' sum, which is the squared elements' sum."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.svdvals(x).sum(-1)
+        return torch.linalg.svdvals(x).square().sum(-1)
 
 
 class SplitOutput(nn.Module):

@@ -238,6 +238,32 @@ def test_a_batch_that_cannot_be_dynamic(forward: Any, code: str, caplog: pytest.
     assert user.line_of(code) in str(caught.value)
 
 
+def test_an_input_that_shares_the_batch_s_size_by_accident(caplog: pytest.LogCaptureFixture) -> None:
+    model = user.module(user.second_input_is_fixed)
+    for batch in ("auto", "dynamic"):
+        imported = import_model(model, (rand(2, 4), rand(2, 4)), batch=batch)
+        assert shapes(imported) == {"x": ["batch", 4], "table": [2, 4], "output": ["batch", 2]}
+    assert "fixes dim 0 of input 'table'" in caplog.text
+    assert_same_answers(imported, {"x": rand(3, 4), "table": rand(2, 4)})
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (3, 2, 4)])
+@pytest.mark.parametrize("mask", [False, True])
+def test_attention_of_any_rank(leading: tuple[int, ...], mask: bool) -> None:
+    def attend(self: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x * 2, x + 1, bias, 0.0, bias is None)
+
+    bias = rand(*leading[:1], *[1] * len(leading[1:]), 5, 5)
+    example = (rand(*leading, 5, 8), bias) if mask else rand(*leading, 5, 8)
+    imported = import_model(user.module(attend), example)
+    assert "Attention" in [node.op_type for node in imported.model.graph]
+
+
+def test_tensor_data_and_constants_made_in_forward() -> None:
+    imported = import_model(user.module(user.own_data), rand(2, 4))
+    assert_same_answers(imported, {"x": rand(3, 4)})
+
+
 def test_a_number_made_from_the_batch_fixes_it(caplog: pytest.LogCaptureFixture) -> None:
     imported = import_model(user.module(user.returns_batch_size), rand(2, 4))
     assert shapes(imported)["x"] == [2, 4]
