@@ -34,7 +34,7 @@ def check_one(name: str, threads: int) -> dict[str, Any]:
     """Build one network and compare it at an unseen batch size. In a process of its own."""
     import numpy as np
     import torch
-    from sweep_models import make_network
+    from sweep_models import make_network, pictures
 
     import trine
 
@@ -42,9 +42,9 @@ def check_one(name: str, threads: int) -> dict[str, Any]:
     network, shape = make_network(name)
     torch.manual_seed(1)
     start = time.perf_counter()
-    engine = trine.build(network, torch.randn(2, *shape), batch=(1, 2, 4), threads=threads)
+    engine = trine.build(network, pictures(2, shape), batch=(1, 2, 4), threads=threads)
     seconds = time.perf_counter() - start
-    unseen = torch.randn(3, *shape)
+    unseen = pictures(3, shape)
     with torch.no_grad():
         want = network(unseen)
     errors, spreads = [], []

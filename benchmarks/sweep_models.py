@@ -16,7 +16,7 @@ import torch
 
 from models import define_missing_operators
 
-__all__ = ["make_network", "network_names"]
+__all__ = ["make_network", "network_names", "pictures"]
 
 SMALLEST = Path(__file__).resolve().parent / "results" / "timm_smallest.json"
 INPUT_SIDES = {"inception_v3": 299}
@@ -29,7 +29,7 @@ def network_names() -> list[str]:
 
     names = [f"torchvision/{name}" for name in torchvision.models.list_models(module=torchvision.models)]
     smallest = json.loads(SMALLEST.read_text(encoding="utf-8"))["models"]
-    return names + [f"timm/{module}/{entry['model']}" for module, entry in sorted(smallest.items())]
+    return [f"timm/{module}/{entry['model']}" for module, entry in sorted(smallest.items())] + names
 
 
 def make_network(name: str, seed: int = 0) -> tuple[torch.nn.Module, tuple[int, ...]]:
@@ -81,5 +81,20 @@ def _fit_batch_norm(network: torch.nn.Module, shape: tuple[int, ...]) -> None:
             norm.train()
     with torch.no_grad():
         for _ in range(2):
-            network(torch.randn(4, *shape))
+            network(pictures(8, shape))
     network.eval()
+
+
+def pictures(count: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """Random pictures, (count, channels, height, width): large and small patches of colour, and a little noise.
+
+    Pure noise would not do: it looks the same everywhere, so that deep features hardly vary, and BatchNorm, fitted to
+    that, blows rounding errors up until PyTorch's own fp32 and fp64 answers have nothing in common.
+    """
+    channels, *size = shape
+    layers = [(3, 1.0), (12, 0.5), (48, 0.25)]
+    picture = 0.1 * torch.randn(count, channels, *size)
+    for side, weight in layers:
+        patches = torch.randn(count, channels, side, side)
+        picture += weight * torch.nn.functional.interpolate(patches, size=size, mode="bilinear")
+    return picture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,18 @@ def test_import_loads_no_framework() -> None:
 def test_version_is_the_package_version() -> None:
     pyproject = (SRC.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert f'version = "{trine.__version__}"' in pyproject
+
+
+@pytest.mark.parametrize("module", ["onnx", "onnx_ir", "onnxscript"])
+def test_building_without_the_extra_names_it(module: str) -> None:
+    code = f"""
+        import sys
+        sys.modules[{module!r}] = None
+        import trine
+        try:
+            trine.build
+        except trine.MissingDependencyError as err:
+            print(err)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert "pip install 'trine[onnx]'" in done.stdout

@@ -55,6 +55,7 @@ _ERRORS = (
     "TrineError",
     "UnsupportedError",
 )
+_EXTRAS = {"onnx": "onnx", "onnx_ir": "onnx", "onnxscript": "onnx", "torch": "torch"}  # module: the extra that has it
 _HOMES.update(dict.fromkeys(_ERRORS, "trine.errors"))
 
 __all__ = [
@@ -88,7 +89,18 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
+        try:
+            value = getattr(importlib.import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as err:
+            from trine.errors import MissingDependencyError
+
+            package = (err.name or "").partition(".")[0]
+            if package not in _EXTRAS:
+                raise
+            raise MissingDependencyError(
+                f"trine.{name} needs the package {package}, which is not installed: "
+                f"pip install 'trine[{_EXTRAS[package]}]'"
+            ) from err
         globals()[name] = value
         return value
     if name == "verify":  # a package that can be called; importing it makes it an attribute
