@@ -88,6 +88,9 @@ def print_latency(latencies: Sequence[Latency]) -> None:
     for ours, eager in zip(latencies[::2], latencies[1::2], strict=True):
         table.add_row(ours.group, f"{eager.ms:.1f} ms", f"{ours.ms:.1f} ms", f"{eager.ms / ours.ms:.2f}x")
     console.print(table, "")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 1.5 * THREADS:
+        console.print(f"Other work is running here (load {load:.1f} on {THREADS} cores): do not trust these times.\n")
 
 
 def main(folder: Path) -> None:
