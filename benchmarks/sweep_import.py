@@ -138,6 +138,8 @@ def main() -> None:
         futures = {pool.submit(run_in_process, n, args.threads, args.timeout, args.memory): n for n in todo}
         for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
             name, result = futures[future], future.result()
+            if RESULT.exists():  # another run may have added to it
+                results = json.loads(RESULT.read_text())["results"]
             results[name] = result
             verdict = f"{result['relative_error']:.1e}" if result["passed"] else f"FAILED {result['reason'][:200]}"
             print(f"[{number}/{len(todo)}] {name} {result.get('total_seconds')} s {verdict}", flush=True)

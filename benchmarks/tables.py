@@ -147,8 +147,72 @@ def cold_start(results: Path) -> str | None:
 
 def summary(results: Path) -> str | None:
     """README's: one line for each thing measured."""
-    rows = [row for make in (_speed, _overhead, _start, _onnx_suite, _fuzz) if (row := make(results)) is not None]
+    rows = [
+        row for make in (_sweep, _speed, _overhead, _start, _onnx_suite, _fuzz) if (row := make(results)) is not None
+    ]
     return markdown(("measured", "result"), rows) if rows else None
+
+
+def _sweep(results: Path) -> list[str] | None:
+    found = load(results, "sweep_import")
+    if found is None:
+        return None
+    parts = [f"{passed} of {run} {library}" for library, passed, run, _ in _counts(found, results)]
+    return ["classifiers imported, built, and within 1e-4 of PyTorch at a batch size not seen before", ", ".join(parts)]
+
+
+def _counts(found: dict[str, Any], results: Path) -> list[tuple[str, int, int, int]]:
+    """(library, passed, run, in all) of the sweep."""
+    families = len((load(results, "timm_smallest") or {"models": {}})["models"])
+    counts = []
+    for library, label, total in (
+        ("torchvision/", "torchvision classifiers", 80),
+        ("timm/", "timm families", families),
+    ):
+        run = [entry for name, entry in found["results"].items() if name.startswith(library)]
+        counts.append((label, sum(entry["passed"] for entry in run), len(run), total))
+    return counts
+
+
+def coverage(results: Path) -> str | None:
+    """How many networks of the sweep passed, and the reason of each that did not."""
+    found = load(results, "sweep_import")
+    if found is None:
+        return None
+    counts = [[label, str(passed), str(run), str(total)] for label, passed, run, total in _counts(found, results)]
+    text = markdown(("networks", "passed", "run", "in all"), counts)
+    misses = [
+        f"| {name} | {_cell(entry['reason'])} |" for name, entry in found["results"].items() if not entry["passed"]
+    ]
+    if misses:
+        text += "\n\n" + "\n".join(["| not passed | reason |", "| --- | --- |", *misses])
+    packages = ("torch", "torchvision", "timm", "openvino", "onnxruntime")
+    return f"{text}\n\nMeasured on {measured_on(found, packages)}"
+
+
+def coverage_models(results: Path) -> str | None:
+    """Every network of the sweep that passed."""
+    found = load(results, "sweep_import")
+    if found is None:
+        return None
+    rows = [
+        [
+            name,
+            f"{entry['parameters'] / 1e6:.1f}",
+            str(entry["nodes"]),
+            f"{entry['relative_error']:.1e}",
+            entry["tactic"],
+        ]
+        for name, entry in found["results"].items()
+        if entry["passed"]
+    ]
+    return markdown(("network", "million parameters", "nodes", "relative error", "tactic"), rows)
+
+
+def _cell(text: str, limit: int = 300) -> str:
+    """``text`` on one line of a table."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def _speed(results: Path) -> list[str] | None:
@@ -206,6 +270,8 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "cpu-peers": cpu_peers,
     "call-overhead": call_overhead,
     "cold-start": cold_start,
+    "coverage": coverage,
+    "coverage-models": coverage_models,
 }
 
 
