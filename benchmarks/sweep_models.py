@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from models import define_missing_operators
 
 __all__ = ["make_network", "network_names", "pictures"]
