@@ -367,6 +367,12 @@ def test_unknown_options_say_what_is_allowed() -> None:
             import_model(model, x, **options)
 
 
+def test_a_compiled_module_is_imported_as_it_was_written() -> None:
+    imported = import_model(torch.compile(user.Small()), rand(1, 3, 8, 8))
+    assert imported.name == "Small"
+    assert "conv.weight" in imported.model.graph.initializers
+
+
 def test_numpy_arrays_are_examples_too() -> None:
     imported = import_model(nn.Linear(4, 4), np.ones((1, 4), np.float32))
     assert shapes(imported)["input"] == ["batch", 4]

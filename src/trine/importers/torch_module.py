@@ -54,6 +54,7 @@ def import_torch(
     """
     stage = on_stage or (lambda name: None)
     device = check_module(module)
+    module = getattr(module, "_orig_mod", module)  # what torch.compile wrapped: the same weights, as they were written
     args = args if isinstance(args, tuple) else (args,)
     call, leaves = bind_call(module, args, kwargs or {})
     leaves = {name: tensor.to(device) for name, tensor in leaves.items()}
