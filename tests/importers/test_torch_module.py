@@ -367,6 +367,7 @@ def test_unknown_options_say_what_is_allowed() -> None:
             import_model(model, x, **options)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")  # torch.compile loads what warns of itself
 def test_a_compiled_module_is_imported_as_it_was_written() -> None:
     imported = import_model(torch.compile(user.Small()), rand(1, 3, 8, 8))
     assert imported.name == "Small"
