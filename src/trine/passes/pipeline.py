@@ -31,6 +31,7 @@ from trine.passes.recognise_rms_norm import RecogniseRmsNorm
 from trine.passes.remove_dead_nodes import RemoveDeadNodes
 from trine.passes.remove_identities import RemoveIdentities
 from trine.passes.rewriting import Counted
+from trine.passes.spell_out_attention import SpellOutAttention
 
 __all__ = ["DEFAULT_PASSES", "PassRecord", "run_passes"]
 
@@ -55,6 +56,8 @@ DEFAULT_PASSES: tuple[ir.passes.InPlacePass, ...] = (
     FoldBatchNorm(),  # before FoldAffine, which takes what follows the folded convolution
     FoldAffine(),
     FoldMatMulScale(),
+    SpellOutAttention(),  # after all that recognise: what they see is one operator until here
+    CancelTransposes(),  # again: the keys' Transpose meets the one that split the heads
     RemoveDeadNodes(),  # last
 )
 _IR_VERSION = 10  # before 4, every initializer had to be an input too; before 8, there were no functions

@@ -28,7 +28,9 @@ class RecogniseActivations(NodePass):
 
     def call(self, model: ir.Model) -> Counted:
         """Numbers the nodes in topological order, then visits them."""
-        self._order = {node: number for graph in model.graphs() for number, node in enumerate(graph)}
+        self._order: dict[ir.Node, float] = {
+            node: number for graph in model.graphs() for number, node in enumerate(graph)
+        }
         return super().call(model)
 
     def rewrite(self, node: ir.Node) -> bool:
@@ -61,7 +63,7 @@ class RecogniseActivations(NodePass):
         numbers = [value for node in region for value in node.inputs if value is not None and scalar(value) is not None]
         if any(rank_of(number) != 0 and (rank is None or (rank_of(number) or 0) > rank) for number in numbers):
             return None  # the number would broadcast the tensor to a higher rank
-        if not is_private(region, root) or any(node.graph is not root.graph for node in region):
+        if not is_private(region, root, (source,)) or any(node.graph is not root.graph for node in region):
             return None
         result = evaluate(root, source)
         if result is None:
@@ -82,7 +84,7 @@ class RecogniseActivations(NodePass):
             gate.outputs[0].type, gate.outputs[0].shape = source.type, source.shape
             root.graph.insert_before(root, gate)
             made = replace(root, "Mul", [source, gate.outputs[0]], absorbed=absorbed)
-            self._order[gate] = self._order[root]
+            self._order[gate] = self._order[root] - 0.5
         else:
             made = replace(root, form.op_type, [source], dict(form.attributes), absorbed=absorbed)
         self._order[made] = self._order[root]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import onnx_ir as ir
 
+from trine.passes.attention_shapes import TYPES, dims_of, mask_fits, operands_fit
 from trine.passes.rewriting import NodePass, int_attribute, is_op, is_private, only_used_once, rank_of, replace, scalar
 
 __all__ = ["RecogniseAttention"]
-
-_TYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 
 class RecogniseAttention(NodePass):
@@ -27,7 +24,7 @@ class RecogniseAttention(NodePass):
 
     def rewrite(self, node: ir.Node) -> bool:
         """Looks from the second matrix product back."""
-        if self.opset < 23 or not is_op(node, "MatMul") or node.outputs[0].dtype not in _TYPES:
+        if self.opset < 23 or not is_op(node, "MatMul") or node.outputs[0].dtype not in TYPES:
             return False
         softmax, value = _made(node.inputs[0], "Softmax"), node.inputs[1]
         if softmax is None or value is None or int_attribute(softmax, "axis", -1) not in (-1, 3):
@@ -63,15 +60,18 @@ class RecogniseAttention(NodePass):
                 scale *= key_scale
         if key is None or scale <= 0:
             return False
-        key_dims = None if key.shape is None or len(key.shape) != 4 else [key.shape[axis] for axis in order]
-        if not _fit(query, key_dims, value) or not _mask_fits(mask, query, key_dims):
+        given, query_dims = dims_of(key), dims_of(query)
+        key_dims = None if given is None else [given[axis] for axis in order]
+        if query_dims is None or key_dims is None or not operands_fit(query_dims, key_dims, dims_of(value)):
             return False
-        if transpose.graph is not node.graph or not is_private(nodes, node):
+        if not mask_fits(mask, query_dims, key_dims) or (mask is not None and mask.dtype != query.dtype):
+            return False
+        if transpose.graph is not node.graph or not is_private(nodes, node, (query, key, value, mask)):
             return False
         if order != [0, 1, 2, 3]:
             turned = ir.Node("", "Transpose", [key], [ir.AttrInt64s("perm", order)])
             turned.metadata_props.update(transpose.metadata_props)
-            turned.outputs[0].type, turned.outputs[0].shape = key.type, ir.Shape(key_dims or [])
+            turned.outputs[0].type, turned.outputs[0].shape = key.type, ir.Shape(key_dims)
             assert node.graph is not None
             node.graph.insert_before(node, turned)
             key = turned.outputs[0]
@@ -103,39 +103,3 @@ def _without_scale(value: ir.Value | None, nodes: list[ir.Node]) -> tuple[ir.Val
         nodes.append(node)
         return rest, factor if node.op_type == "Mul" else 1.0 / factor
     return value, 1.0
-
-
-def _same(*dims: int | ir.SymbolicDim) -> bool:
-    """Whether the dimensions are equal for certain."""
-    first = dims[0]
-    if isinstance(first, ir.SymbolicDim) and first.value is None:
-        return False
-    return all(isinstance(dim, int) == isinstance(first, int) and dim == first for dim in dims)
-
-
-def _fit(query: ir.Value, key: Sequence[int | ir.SymbolicDim] | None, value: ir.Value) -> bool:
-    """Whether all have four dimensions, and equal batch, heads, sizes and lengths."""
-    if query.shape is None or value.shape is None or key is None or not len(query.shape) == len(value.shape) == 4:
-        return False
-    return (
-        _same(query.shape[0], key[0], value.shape[0])
-        and _same(query.shape[1], key[1], value.shape[1])
-        and _same(query.shape[3], key[3])
-        and _same(key[2], value.shape[2])
-        and isinstance(query.shape[1], int)
-        and isinstance(query.shape[3], int)
-    )
-
-
-def _mask_fits(mask: ir.Value | None, query: ir.Value, key: Sequence[int | ir.SymbolicDim] | None) -> bool:
-    """Whether the mask is [batch or 1, heads or 1, queries, keys], for certain."""
-    if mask is None:
-        return True
-    if mask.shape is None or len(mask.shape) != 4 or query.shape is None or key is None or mask.dtype != query.dtype:
-        return False
-    return (
-        (mask.shape[0] == 1 or _same(mask.shape[0], query.shape[0]))
-        and (mask.shape[1] == 1 or _same(mask.shape[1], query.shape[1]))
-        and _same(mask.shape[2], query.shape[2])
-        and _same(mask.shape[3], key[2])
-    )

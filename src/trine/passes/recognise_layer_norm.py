@@ -44,7 +44,7 @@ class RecogniseLayerNorm(NodePass):
         if (shifted := scale_behind(root.outputs[0], "Add", found.dims)) is not None:
             root, bias = shifted
             nodes.append(root)
-        if not is_private(nodes, root):
+        if not is_private(nodes, root, (source, scale, bias)):
             return False
         if scale is None:
             assert source.dtype is not None

@@ -30,7 +30,7 @@ class RecogniseRmsNorm(NodePass):
         if (scaled := scale_behind(node.outputs[0], "Mul", found.dims)) is not None:
             root, scale = scaled
             nodes.append(root)
-        if not is_private(nodes, root):
+        if not is_private(nodes, root, (found.source, scale)):
             return False
         if scale is None:
             assert found.source.dtype is not None

@@ -153,10 +153,13 @@ def made_by(value: ir.Value | None, *op_types: str) -> ir.Node | None:
     return node if only_used_once(value) and not any(out.uses() for out in node.outputs if out is not value) else None
 
 
-def is_private(nodes: Sequence[ir.Node], root: ir.Node) -> bool:
-    """Whether nobody outside ``nodes`` needs what they make, except what ``root``, one of them, makes."""
+def is_private(nodes: Sequence[ir.Node], root: ir.Node, kept: Iterable[ir.Value | None] = ()) -> bool:
+    """Whether ``nodes`` can go, and ``root``, one of them, be replaced by a node with the inputs ``kept``.
+
+    That is: nobody outside needs what they make, except what ``root`` makes, and none of them makes a kept input.
+    """
     inside = set(nodes)
-    return all(
+    return all(value is None or value.producer() not in inside for value in kept) and all(
         not out.is_graph_output() and all(user in inside for user, _ in out.uses())
         for node in nodes
         if node is not root
