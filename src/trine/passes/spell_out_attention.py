@@ -7,7 +7,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from trine.passes.attention_shapes import TYPES, dims_of, mask_fits, operands_fit
+from trine.passes.attention_shapes import dims_of, mask_fits, operands_fit
 from trine.passes.rewriting import NodePass, add_initializer, int_attribute, is_op, replace
 
 __all__ = ["SpellOutAttention"]
@@ -22,7 +22,7 @@ class SpellOutAttention(NodePass):
     OpenVINO fuses this form, keys' Transpose included, into one kernel; before the operator it leaves the Transpose
     on its own (docs/passes.md). A backend with an attention kernel of its own leaves this pass out of its list.
     Stays: causal attention, a soft cap, past keys, more outputs than one, a mask of booleans or of other shapes,
-    keys and values with other heads than the queries, and other types than float32 and float16.
+    keys and values with other heads than the queries, and other types than float32.
     """
 
     def rewrite(self, node: ir.Node) -> bool:
@@ -32,20 +32,19 @@ class SpellOutAttention(NodePass):
         query, key, value = node.inputs[:3]
         mask = node.inputs[3] if len(node.inputs) > 3 else None
         query_dims, key_dims = dims_of(query), dims_of(key)
-        if query is None or query.dtype not in TYPES or not operands_fit(query_dims, key_dims, dims_of(value)):
+        if query is None or query.dtype != ir.DataType.FLOAT or not operands_fit(query_dims, key_dims, dims_of(value)):
             return False
         assert query_dims is not None
         assert key_dims is not None
         if not mask_fits(mask, query_dims, key_dims) or (mask is not None and mask.dtype != query.dtype):
             return False
-        if not self._is_plain(node):
+        if not _is_plain(node):
             return False
         batch, heads, length, size = query_dims
         assert isinstance(size, int)
         scale = node.attributes.get_float("scale", 1.0 / math.sqrt(size))
         if scale != 1.0:
-            assert query.dtype is not None
-            factor = add_initializer(node, f"{node.outputs[0].name}/scale", np.array(scale, query.dtype.numpy()))
+            factor = add_initializer(node, f"{node.outputs[0].name}/scale", np.array(scale, np.float32))
             query = _before(node, "Mul", [query, factor], query_dims)
         turned = _before(
             node, "Transpose", [key], [batch, heads, size, key_dims[2]], [ir.AttrInt64s("perm", [0, 1, 3, 2])]
@@ -58,12 +57,14 @@ class SpellOutAttention(NodePass):
         replace(node, "MatMul", [weights, value])
         return True
 
-    def _is_plain(self, node: ir.Node) -> bool:
-        return (
-            int_attribute(node, "is_causal", 0) == 0
-            and node.attributes.get_float("softcap", 0.0) == 0
-            and not any(name in node.attributes for name in ("softmax_precision", "q_num_heads", "kv_num_heads"))
-        )
+
+def _is_plain(node: ir.Node) -> bool:
+    """Whether no attribute asks for more than a scale. Attributes of opsets to come ask for more."""
+    return (
+        not set(node.attributes) - {"scale", "is_causal", "softcap", "qk_matmul_output_mode"}
+        and int_attribute(node, "is_causal", 0) == 0
+        and node.attributes.get_float("softcap", 0.0) == 0
+    )
 
 
 def _before(
