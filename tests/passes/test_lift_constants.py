@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pass_checks import build, op_types, optimised, unchanged
+from pass_checks import build, op_types, optimise, optimised, unchanged
 
 from trine.passes.lift_constants import LiftConstants
 
@@ -35,3 +35,15 @@ def test_lifts_out_of_branches_that_use_the_same_names() -> None:
 
 def test_a_constant_that_is_an_output_stays() -> None:
     assert unchanged(build(X, f"{Y}, float z", "y = Relu(x)\n z = Constant<value_float = 1.0>()"), LiftConstants())
+
+
+def test_constants_stay_inside_a_subgraph_of_an_unknown_operator() -> None:
+    body = """
+        y = custom.Map(x) <
+            step = each (float[4] row) => (float[4] out) { k = Constant<value_float = 2.0>() out = Mul(row, k) }
+        >
+    """
+    model, _ = optimise(build(X, Y, body), LiftConstants())
+    assert not model.graph.initializers
+    (node,) = model.graph
+    assert list(node.attributes["step"].as_graph().initializers) == ["k"]
