@@ -2,7 +2,7 @@
 
 Weights are random. Left as constructors leave them, many networks answer the same whatever they are given (heads,
 last BatchNorm scales and layer scales start at or near zero), so those are drawn at random too, and BatchNorm's
-statistics are set by a few forward passes.
+statistics are set by a forward pass.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from models import define_missing_operators
 __all__ = ["make_network", "network_names", "pictures"]
 
 SMALLEST = Path(__file__).resolve().parent / "results" / "timm_smallest.json"
+SEEDS = 6
 INPUT_SIDES = {"inception_v3": 299}
 
 
@@ -31,20 +32,30 @@ def network_names() -> list[str]:
     return [f"timm/{module}/{entry['model']}" for module, entry in sorted(smallest.items())] + names
 
 
-def make_network(name: str, seed: int = 0) -> tuple[torch.nn.Module, tuple[int, ...]]:
-    """The network in eval mode, and the shape of one input row (channels, height, width)."""
+def make_network(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
+    """The network in eval mode, and the shape of one input row (channels, height, width).
+
+    Of the seeds 0, 1, … the first whose network is steady; the last one tried if none is.
+    """
+    for seed in range(SEEDS):
+        network, shape = _construct(name, seed)
+        if _is_steady(network, shape):
+            break
+    return network, shape
+
+
+def _construct(name: str, seed: int) -> tuple[torch.nn.Module, tuple[int, ...]]:
     torch.manual_seed(seed)
     library, _, short = name.partition("/")
+    define_missing_operators()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if library == "torchvision":
-            define_missing_operators()
             import torchvision
 
             side = INPUT_SIDES.get(short, 224)
             network, shape = torchvision.models.get_model(short, weights=None), (3, side, side)
         else:
-            define_missing_operators()
             import timm
 
             network = timm.create_model(short.partition("/")[2], pretrained=False)
@@ -52,6 +63,27 @@ def make_network(name: str, seed: int = 0) -> tuple[torch.nn.Module, tuple[int, 
     _draw_constants(network)
     _fit_batch_norm(network, shape)
     return network.eval(), shape
+
+
+def _is_steady(network: torch.nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether PyTorch's own answers stay within 1e-5 when inputs change in their last bit.
+
+    With random weights, some attention picks one key in place of averaging and jumps between keys. Nobody else's fp32
+    can then agree with PyTorch's, and a comparison says nothing.
+    """
+    for inputs in (pictures(2, shape), torch.randn(2, *shape)):
+        with torch.no_grad():
+            plain, moved = (_first(network(x)) for x in (inputs, inputs * (1 + 2**-23 * torch.randn(inputs.shape))))
+        if float((plain - moved).abs().max()) > 1e-5 * float(plain.abs().max()):
+            return False
+    return True
+
+
+def _first(output: Any) -> torch.Tensor:
+    """The first tensor of a nested output."""
+    while not isinstance(output, torch.Tensor):
+        output = next(iter(output.values() if isinstance(output, dict) else output))
+    return output
 
 
 def _draw_constants(network: torch.nn.Module) -> None:
@@ -80,18 +112,17 @@ def _fit_batch_norm(network: torch.nn.Module, shape: tuple[int, ...]) -> None:
     for norm in norms:
         if norm.track_running_stats:
             norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the passes
+            norm.momentum = None  # what the pass sees, not a share of it
             norm.train()
-    with torch.no_grad():
-        for _ in range(2):
-            network(pictures(8, shape))
+    with torch.no_grad():  # noise too, as that is what verification sends: statistics that fit both keep it steady
+        network(torch.cat([pictures(8, shape), torch.randn(8, *shape)]))
     network.eval()
 
 
 def pictures(count: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Random pictures, (count, channels, height, width): large and small patches of colour, and a little noise.
 
-    Pure noise would not do: it looks the same everywhere, so that deep features hardly vary, and BatchNorm, fitted to
+    Noise alone would not do: it looks the same everywhere, so that deep features hardly vary, and BatchNorm, fitted to
     that, blows rounding errors up until PyTorch's own fp32 and fp64 answers have nothing in common.
     """
     channels, *size = shape
