@@ -251,8 +251,12 @@ def _onnx_suite(results: Path) -> list[str] | None:
     if found is None:
         return None
     statuses = [test["status"] for test in found["tests"]]
-    wrong = statuses.count("wrong")
-    return ["ONNX's own backend tests", f"{statuses.count('pass'):,} of {len(statuses):,} pass, {wrong} wrong answers"]
+    wrong, rounding = statuses.count("wrong"), statuses.count("rounding")
+    return [
+        "ONNX's own backend tests",
+        f"{statuses.count('pass'):,} of {len(statuses):,} pass, {wrong} wrong answers, "
+        f"{rounding} outside the suite's tolerance by rounding",
+    ]
 
 
 def _fuzz(results: Path) -> list[str] | None:
