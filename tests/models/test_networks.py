@@ -25,7 +25,7 @@ NETWORKS = [
     "timm/efficientnet/test_efficientnet",
     "timm/mambaout/test_mambaout",
     "timm/nfnet/test_nfnet",
-    "timm/levit/levit_128s",
+    "timm/ghostnet/ghostnet_050",
     "timm/mobilevit/mobilevit_xxs",
     "timm/edgenext/edgenext_xx_small",
 ]
