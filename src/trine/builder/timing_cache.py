@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trine.engine.atomic_write import write_atomically
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import ConfigError
 from trine.profile import OptimizationProfile
@@ -79,14 +78,8 @@ class TimingCache:
             merged = self._read(self._path) if self._path.exists() else {}
             merged.update(self._new)
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-            try:
-                with os.fdopen(handle, "w") as file:
-                    json.dump({"trine_timing_cache": _VERSION, "timings_ms": merged}, file, indent=0, sort_keys=True)
-                Path(temporary).replace(self._path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            content = {"trine_timing_cache": _VERSION, "timings_ms": merged}
+            write_atomically(self._path, [json.dumps(content, indent=0, sort_keys=True).encode()])
         except OSError as err:
             raise ConfigError(f"timing_cache: {self._path} cannot be written: {err.strerror or err}") from err
         self._new.clear()

@@ -11,7 +11,7 @@ import numpy as np
 
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
-from trine.engine.portable_graph import MEMORY_LOCATION, PortableGraph
+from trine.engine.portable_graph import PortableGraph
 from trine.errors import BuildError, MissingDependencyError
 
 __all__ = ["OpenVinoExecutor", "load_openvino", "supported_precisions"]
@@ -56,7 +56,7 @@ class OpenVinoExecutor:
         self._weights = graph.weights  # OpenVINO reads them in place: they must outlive the model
         # OpenVINO's ONNX front end takes constants from memory under this location, the address being the offset
         # (src/frontends/onnx/frontend/src/utils/tensor_external_data.cpp). Importers refuse files with it.
-        model_bytes = graph.external(lambda weight: (MEMORY_LOCATION, weight.address, weight.nbytes))
+        model_bytes = graph.in_memory()
         core = ov.Core()
         precision = options.get("precision", "fp32")
         if precision not in supported_precisions(core):
