@@ -1,6 +1,6 @@
 """Timing contenders fairly in one process: they take turns, in an order that rotates, with a pause between.
 
-The pause lets a backend's spinning threads go to sleep (ONNX Runtime's spin for some milliseconds after a
+The pause lets a backend's spinning threads go to sleep (ONNX Runtime's spin for up to 60 ms after a
 call), so that nobody pays for the one before. A turn of short calls begins with one that is not counted,
 which warms the caches again.
 """
@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trine.builder.timing import SETTLE_S
+
 __all__ = ["Spread", "interleave", "spread"]
 
-PAUSE_S = 0.01
 TURN_S = 0.03  # a turn repeats calls shorter than this
 SHORT_S = 0.1  # calls shorter than this are warmed up at every turn
 
@@ -71,7 +72,7 @@ def interleave(
     while rounds < min_rounds or time.perf_counter() < deadline:
         for position in range(len(names)):
             name = names[(position + rounds) % len(names)]
-            time.sleep(PAUSE_S)
+            time.sleep(SETTLE_S)
             _turn(contenders[name], inputs, rounds, samples[name], warm=last_s[name] < SHORT_S)
             last_s[name] = samples[name][-1] / 1e3
         rounds += 1

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trine.builder.timing import SETTLE_S
+
 __all__ = ["Runner", "Series", "measure_in_turns", "measure_streams"]
 
 TURN_S = 0.1  # long enough to reach a steady state, short enough that a disturbance hits all alike
-SETTLE_S = 0.01  # another library's threads may spin for some milliseconds after its last call
+WARM_S = 0.01  # of calls that are not counted, at the start of a turn
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def measure_in_turns(
 ) -> list[Series]:
     """Each runner for ``duration_s`` altogether, in turns, and at least ``iterations`` calls.
 
-    The order reverses each round, so that none always follows the same other one; each turn starts with calls that
-    are not counted.
+    The order reverses each round, so that none always follows the same other one; each turn starts with a pause, in
+    which the threads of the one before fall asleep, and with calls that are not counted.
     """
     series = [Series(runner.name, rows, note=runner.note) for runner in runners]
     for runner in runners:
@@ -95,7 +97,8 @@ def measure_in_turns(
         pairs = list(zip(runners, series, strict=True))
         for runner, into in pairs if number % 2 == 0 else reversed(pairs):
             if len(runners) > 1:
-                _run_for(runner.call, SETTLE_S, 1, None)
+                time.sleep(SETTLE_S)
+                _run_for(runner.call, WARM_S, 1, None)
             _run_for(runner.call, each, least, into)
     return series
 

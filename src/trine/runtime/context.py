@@ -88,7 +88,6 @@ class ExecutionContext:
         self._checks = {info.name: _InputCheck(info, ranges.get(info.name)) for info in inputs}
         self._outputs = outputs
         self._no_outputs: list[np.ndarray | None] = [None] * len(outputs)
-        self._allocates = session.writes_in_place
 
     def execute(self, inputs: Mapping[str, Any], out: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run once.
@@ -121,7 +120,7 @@ class ExecutionContext:
         targets = self._no_outputs
         if out is not None:
             targets = self._check_out(out, bound)
-        elif self._allocates:
+        elif session.writes_in_place:
             targets = [self._allocate(info, bound) for info in self._outputs]
         results = session.run(arrays, targets)
         answers: dict[str, Any] = {}

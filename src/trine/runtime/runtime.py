@@ -10,9 +10,10 @@ from trine.engine.format import read_engine
 from trine.engine.manifest import Manifest
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import BuildError, MissingDependencyError
-from trine.runtime.cpu import CpuPlan, compile_cpu_plan
+from trine.runtime.cpu import CpuPlan, compile_cpu_plan, quick_plan
 from trine.runtime.cpu.features import cpu_model
 from trine.runtime.executor import Executor
+from trine.runtime.tiered import TieredExecutor
 from trine.versions import package_version
 
 __all__ = ["load"]
@@ -22,12 +23,16 @@ log = logging.getLogger("trine")
 CPU_PLAN = "cpu"  # the name of the plan for CPUs in an engine file
 
 
-def load(source: str | Path | bytes, *, threads: int | None = None) -> Engine:
+def load(source: str | Path | bytes, *, threads: int | None = None, tiered: bool = False) -> Engine:
     """Load an engine from a file, or from the bytes of one.
 
     Args:
         source: the path that ``Engine.save`` wrote, or the bytes that ``Engine.serialize`` gave.
         threads: how many threads a call may use; None keeps what the engine was built with.
+        tiered: answer sooner, at full speed later. The first calls run a plan that compiles quickly (ONNX Runtime in
+            fp32, weights unpacked); the engine's own plan is compiled in a thread that starts with the second call,
+            and then takes over. Between the two, answers may differ by rounding, within what was verified. For
+            processes that start often and answer little.
 
     The graph is compiled for this machine. Where the plan was made for another CPU, or with other library
     versions, that is logged; where the backend that it chose is missing here, the other one is taken.
@@ -42,8 +47,12 @@ def load(source: str | Path | bytes, *, threads: int | None = None) -> Engine:
     plan = CpuPlan.from_bytes(plans[CPU_PLAN]) if CPU_PLAN in plans else None
     if threads is not None and plan is not None:
         plan = CpuPlan(plan.tactic, threads, plan.options, plan.cpu, plan.versions)
-    plan, executor = _compile(plan, contents.manifest, contents.graph, threads or 0)
-    return Engine(contents.manifest, contents.graph, plans, plan, executor, owner=contents)
+    manifest, graph = contents.manifest, contents.graph
+    tiers = _compile_tiered(plan, manifest, graph) if tiered and plan is not None else None
+    if plan is not None and tiers is not None:
+        return Engine(manifest, graph, plans, plan, tiers, owner=contents)
+    plan, executor = _compile(plan, manifest, graph, threads or 0)
+    return Engine(manifest, graph, plans, plan, executor, owner=contents)
 
 
 def _compile(plan: CpuPlan | None, manifest: Manifest, graph: PortableGraph, threads: int) -> tuple[CpuPlan, Executor]:
@@ -75,6 +84,16 @@ def _compile(plan: CpuPlan | None, manifest: Manifest, graph: PortableGraph, thr
     if missing is not None and len(failures) == len(candidates):
         raise MissingDependencyError("no backend can run this engine here: " + "; ".join(failures)) from missing
     raise BuildError("no backend can run this engine here: " + "; ".join(failures))
+
+
+def _compile_tiered(plan: CpuPlan, manifest: Manifest, graph: PortableGraph) -> TieredExecutor | None:
+    """None where the quick plan's backend is missing or refuses the graph: then there is only the plan itself."""
+    try:
+        first = compile_cpu_plan(quick_plan(plan), graph, manifest.inputs, manifest.outputs)
+    except (BuildError, MissingDependencyError) as err:
+        log.info("%s: no first tier (%s); compiling its plan", manifest.name, err)
+        return None
+    return TieredExecutor(first, lambda: _compile(plan, manifest, graph, plan.threads)[1])
 
 
 def _log_differences(plan: CpuPlan, name: str) -> None:
