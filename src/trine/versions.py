@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from importlib import metadata
 
 __all__ = ["installed_versions", "package_version"]
 
@@ -12,6 +11,8 @@ __all__ = ["installed_versions", "package_version"]
 @functools.cache
 def package_version(package: str) -> str | None:
     """The installed version of a distribution, or None where it is not installed."""
+    from importlib import metadata  # imported late: it takes 20 ms, and running an engine may never ask
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

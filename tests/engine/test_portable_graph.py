@@ -50,6 +50,15 @@ def test_onnxruntime_takes_weights_as_external_initializers() -> None:
     np.testing.assert_allclose(result, expected(X), rtol=1e-5, atol=1e-5)
 
 
+def test_onnxruntime_takes_weights_as_inputs_of_each_call() -> None:
+    graph = sample_graph()
+    session = onnxruntime.InferenceSession(graph.with_weights_as_inputs(), providers=["CPUExecutionProvider"])
+    own, *weights = session.get_inputs()
+    assert [weight.name for weight in weights] == [weight.name for weight in graph.weights]
+    feeds = {own.name: X, **{weight.name: weight.array for weight in graph.weights}}
+    np.testing.assert_allclose(session.run(None, feeds)[0], expected(X), rtol=1e-5, atol=1e-5)
+
+
 def test_openvino_takes_weights_by_address() -> None:
     graph = sample_graph()
     np.testing.assert_allclose(run_openvino(graph.in_memory()), expected(X), rtol=1e-5, atol=1e-5)

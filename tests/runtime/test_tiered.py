@@ -21,7 +21,7 @@ X = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
 
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
 def engine_bytes(request: pytest.FixtureRequest) -> Iterator[tuple[bytes, np.ndarray]]:
-    """An engine tuned for each backend, and its answer to X."""
+    """An engine tuned for each backend, and its answer to X. Its first weight is large enough to be fed."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.GELU(), torch.nn.Linear(64, 4)).eval()
     with trine.build(network, (torch.from_numpy(X),), batch=(1, 3, 8), tactics=(request.param,)) as engine:
@@ -121,6 +121,23 @@ def test_failed_tuning_keeps_the_first_tier_and_is_logged(caplog: pytest.LogCapt
     assert session.run([], [])[0] == 1.0
     tiers.close()
     assert first.closed
+
+
+class _Broken(_Constant):
+    def run(self, inputs: object, outputs: object) -> list[np.ndarray]:
+        raise RuntimeError("not implemented")
+
+
+def test_what_the_first_tier_cannot_run_waits_for_the_plan() -> None:
+    session = TieredExecutor(_Broken(1.0), lambda: _Constant(2.0)).open_session()
+    assert session.run([], [])[0] == 2.0
+
+
+def test_what_neither_tier_can_run_raises() -> None:
+    session = TieredExecutor(_Broken(1.0), lambda: _Broken(2.0)).open_session()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not implemented"):
+            session.run([], [])
 
 
 def test_both_tiers_are_closed() -> None:

@@ -18,18 +18,24 @@ MAX_ROUNDS = 40
 
 
 def time_interleaved(
-    calls: Mapping[str, Callable[[], object]], *, seconds: float = 3.0, order: Sequence[str] | None = None
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float = 3.0,
+    seconds_if_close: float = 12.0,
+    order: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """The median milliseconds of each call, over rounds in which every one has a turn.
 
-    Rounds go on for about ``seconds`` altogether, at least 3 and at most 40; the order turns round each time, so that
-    none always runs behind the same other one. A turn of short calls starts with one that is not counted.
+    Rounds go on for about ``seconds`` altogether, at least 3 and at most 40, and for ``seconds_if_close`` while the
+    two fastest are within a tenth of one another; the order turns round each time, so that none always runs behind the
+    same other one. A turn of short calls starts with one that is not counted.
     """
     names = list(order or calls)
     samples: dict[str, list[float]] = {name: [] for name in names}
-    deadline = time.perf_counter() + seconds
+    started = time.perf_counter()
     for round_number in range(MAX_ROUNDS):
-        if round_number >= MIN_ROUNDS and time.perf_counter() > deadline:
+        elapsed = time.perf_counter() - started
+        if round_number >= MIN_ROUNDS and elapsed > seconds and (elapsed > seconds_if_close or not _close(samples)):
             break
         for name in names if round_number % 2 == 0 else reversed(names):
             if len(names) > 1:
@@ -45,3 +51,8 @@ def time_interleaved(
                 if end > turn_ends:
                     break
     return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def _close(samples: Mapping[str, Sequence[float]]) -> bool:
+    medians = sorted(statistics.median(values) for values in samples.values())
+    return len(medians) > 1 and medians[1] < 1.1 * medians[0]

@@ -111,12 +111,13 @@ class EngineContents:
     _data: memoryview
     _mapping: mmap.mmap | None
 
-    def verify_checksums(self) -> None:
-        """Hash every section again. Raises EngineFormatError naming the first damaged one."""
+    def verify_checksums(self, *sections: str) -> None:
+        """Hash these sections, or every one. Raises EngineFormatError naming the first damaged one."""
         if not self._data:
             raise ConfigError("this engine file is closed; open it again with read_engine")
-        for section in self.layout.sections.values():
-            container.verify_section(self._data, section)
+        for name, section in self.layout.sections.items():
+            if not sections or name in sections:
+                container.verify_section(self._data, section)
 
     def close(self) -> None:
         """Unmap the file now, or as soon as the last array, session or graph that uses it is gone."""

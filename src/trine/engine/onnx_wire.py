@@ -11,7 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["Buffer", "check_self_contained", "external_tensor", "model_with_initializers", "raw_tensor"]
+__all__ = [
+    "Buffer",
+    "check_self_contained",
+    "external_tensor",
+    "model_with_initializers",
+    "model_with_inputs",
+    "raw_tensor",
+]
 
 Buffer = bytes | memoryview
 
@@ -42,6 +49,16 @@ def model_with_initializers(model: bytes, tensors: Sequence[list[Buffer]]) -> by
     for parts in tensors:
         inner += [_tag(5, _BYTES) + varint(_size(parts)), *parts]
     return b"".join([model, _tag(7, _BYTES), varint(_size(inner)), *inner]) if inner else model
+
+
+def model_with_inputs(model: bytes, inputs: Sequence[tuple[str, int, Sequence[int]]]) -> bytes:
+    """``model`` with more ``GraphProto.input``, behind its own: a name, an ONNX dtype and a fixed shape each."""
+    inner = b""
+    for name, onnx_dtype, shape in inputs:
+        dims = b"".join(_field(1, _tag(1, _VARINT) + varint(dim)) for dim in shape)
+        tensor = _tag(1, _VARINT) + varint(onnx_dtype) + _field(2, dims)
+        inner += _field(11, _field(1, name.encode()) + _field(2, _field(1, tensor)))
+    return model + _field(7, inner) if inputs else model
 
 
 def _tensor_head(name: str, onnx_dtype: int, shape: Sequence[int]) -> bytes:

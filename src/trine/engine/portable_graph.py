@@ -124,6 +124,10 @@ class PortableGraph:
         tensors = [onnx_wire.external_tensor(w.name, w.dtype.onnx, w.shape, *locate(w)) for w in self.weights]
         return onnx_wire.model_with_initializers(self.model, tensors)
 
+    def with_weights_as_inputs(self) -> bytes:
+        """ONNX bytes in which each weight is one more input of the graph, behind the model's own."""
+        return onnx_wire.model_with_inputs(self.model, [(w.name, w.dtype.onnx, w.shape) for w in self.weights])
+
     def in_memory(self) -> bytes:
         """ONNX bytes that name each weight by its address, as OpenVINO takes them.
 

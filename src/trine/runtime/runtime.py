@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 from trine.engine.engine import Engine
@@ -10,7 +11,7 @@ from trine.engine.format import read_engine
 from trine.engine.manifest import Manifest
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import BuildError, MissingDependencyError
-from trine.runtime.cpu import CpuPlan, compile_cpu_plan, quick_plan
+from trine.runtime.cpu import CpuPlan, compile_cpu_plan, import_backend, quick_plan
 from trine.runtime.cpu.features import cpu_model
 from trine.runtime.executor import Executor
 from trine.runtime.tiered import TieredExecutor
@@ -42,12 +43,17 @@ def load(source: str | Path | bytes, *, threads: int | None = None, tiered: bool
         BuildError: no backend here can run the graph.
         MissingDependencyError: no backend is installed.
     """
-    contents = read_engine(Path(source).expanduser() if isinstance(source, str) else source)
+    contents = read_engine(Path(source).expanduser() if isinstance(source, str) else source, check="header")
+    contents.verify_checksums(*(section for section in contents.layout.sections if section != "weights"))
     plans = {name: bytes(data) for name, data in contents.plans.items()}
     plan = CpuPlan.from_bytes(plans[CPU_PLAN]) if CPU_PLAN in plans else None
     if threads is not None and plan is not None:
         plan = CpuPlan(plan.tactic, threads, plan.options, plan.cpu, plan.versions)
     manifest, graph = contents.manifest, contents.graph
+    backend = plan.tactic if plan is not None and not tiered else "onnxruntime"
+    importing = threading.Thread(target=import_backend, args=(backend,), name="trine-import", daemon=True)
+    importing.start()  # while the weights are hashed, which leaves the interpreter free
+    contents.verify_checksums("weights")
     tiers = _compile_tiered(plan, manifest, graph) if tiered and plan is not None else None
     if plan is not None and tiers is not None:
         return Engine(manifest, graph, plans, plan, tiers, owner=contents)

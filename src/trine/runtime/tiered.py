@@ -46,15 +46,15 @@ class TieredExecutor:
         """A session that moves to the tuned executor by itself."""
         return TieredSession(self)
 
-    def run(
-        self, session: Session, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]
-    ) -> list[np.ndarray]:
-        """One call of ``session``, of the current executor."""
+    def begin_call(self) -> Executor:
+        """The executor for the call that begins. With the second call, tuning starts."""
         if self._answered and self._thread is None:
             self._start_tuning()
-        results = session.run(inputs, outputs)
+        return self.current
+
+    def end_call(self) -> None:
+        """A call was answered."""
         self._answered = True
-        return results
 
     def _start_tuning(self) -> None:
         with self._lock:
@@ -105,7 +105,20 @@ class TieredSession:
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See ``trine.runtime.executor.Session.run``."""
-        current = self._executor.current
-        if current is not self._of:
-            self._session, self._of = current.open_session(), current
-        return self._executor.run(self._session, inputs, outputs)
+        executor = self._executor
+        self._move_to(executor.begin_call())
+        try:
+            results = self._session.run(inputs, outputs)
+        except RuntimeError:
+            # The first tier was never verified: what it cannot run, the plan itself may.
+            before = self._of
+            if not executor.wait() or executor.current is before:
+                raise
+            self._move_to(executor.current)
+            results = self._session.run(inputs, outputs)
+        executor.end_call()
+        return results
+
+    def _move_to(self, executor: Executor) -> None:
+        if executor is not self._of:
+            self._session, self._of = executor.open_session(), executor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from trine.engine.portable_graph import PortableGraph
 from trine.errors import EngineFormatError
 from trine.runtime.executor import Executor
 
-__all__ = ["CpuPlan", "compile_cpu_plan", "quick_plan"]
+__all__ = ["CpuPlan", "compile_cpu_plan", "import_backend", "quick_plan"]
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,23 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "precision": ("fp32", "bf16", "fp16"),
     "hint": ("LATENCY", "THROUGHPUT"),
     "optimization": ("all", "basic", "none"),
-    "packing": ("all", "none"),
+    "weights": ("packed", "fed"),
 }
 
 
 def quick_plan(plan: CpuPlan) -> CpuPlan:
-    """The plan that compiles soonest, for a first answer: the fewest rewrites, weights read where they lie.
+    """The plan that compiles soonest, for a first answer: few rewrites, weights read where they lie.
 
     It computes in fp32, whatever ``plan`` does: never less exact than what was verified. Of the CPU's backends,
     ONNX Runtime is imported and gets ready in a fraction of OpenVINO's time.
     """
-    return CpuPlan("onnxruntime", plan.threads, {"optimization": "basic", "packing": "none"})
+    return CpuPlan("onnxruntime", plan.threads, {"optimization": "basic", "weights": "fed"})
+
+
+def import_backend(tactic: str) -> None:
+    """Import a tactic's library, if it is installed. Takes 0.05 to 0.15 s, in a thread beside other work."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module(tactic)
 
 
 def compile_cpu_plan(

@@ -40,8 +40,8 @@ class OnnxRuntimeExecutor:
         threads: int,
         options: Mapping[str, Any],
     ) -> None:
-        """Compile ``graph``. ``options``: "optimization" ("all", "basic" or "none"); "packing": "all", or
-        "none" to leave weights in the layout of the graph, which starts sooner and runs slower.
+        """Compile ``graph``. ``options``: "optimization" ("all", "basic" or "none"); "weights": "packed", or "fed"
+        to give them to each call where they lie, never copied: that starts much sooner, and runs slower.
 
         Raises BuildError with ONNX Runtime's reason when it refuses the graph.
         """
@@ -56,19 +56,22 @@ class OnnxRuntimeExecutor:
             "basic": level.ORT_ENABLE_BASIC,
             "none": level.ORT_DISABLE_ALL,
         }[options.get("optimization", "all")]
-        if options.get("packing") == "none":
-            session_options.add_session_config_entry("session.disable_prepacking", "1")
-        self._weights = graph.weights  # ONNX Runtime reads them in place: they must outlive the session
+        self._weights = graph.weights  # where they are fed, ONNX Runtime reads them in place at each call
+        self._fed: dict[str, Any] = {}
         refusals: tuple[type[Exception], ...] = (*_errors(), RuntimeError, ValueError)
         try:
-            if graph.weights:
+            if options.get("weights") == "fed":
+                model = graph.with_weights_as_inputs()
+                self._fed = {weight.name: to_ort_value(ort, weight.array, weight.dtype) for weight in graph.weights}
+            elif graph.weights:
+                model = graph.external(_EXTERNAL)
                 session_options.add_external_initializers(
                     [weight.name for weight in graph.weights],
                     [to_ort_value(ort, weight.array, weight.dtype) for weight in graph.weights],
                 )
-            self._session = ort.InferenceSession(
-                graph.external(_EXTERNAL), session_options, providers=["CPUExecutionProvider"]
-            )
+            else:
+                model = graph.model
+            self._session = ort.InferenceSession(model, session_options, providers=["CPUExecutionProvider"])
         except refusals as err:
             raise BuildError(f"ONNX Runtime {ort.__version__} refuses the graph: {_first_line(err)}") from err
         self._input_names = [info.name for info in inputs]
@@ -78,13 +81,13 @@ class OnnxRuntimeExecutor:
 
     def open_session(self) -> OnnxRuntimeSession:
         """A new session over the shared weights."""
-        if self._raw:
-            return _OrtValueSession(self._session, self._ort, self._inputs, self._outputs)
+        if self._raw or self._fed:
+            return _OrtValueSession(self._session, self._ort, self._inputs, self._outputs, self._fed)
         return OnnxRuntimeSession(self._session, self._input_names, self._output_names)
 
     def close(self) -> None:
         """Free the InferenceSession."""
-        del self._session, self._weights
+        del self._session, self._fed, self._weights
 
 
 class OnnxRuntimeSession:
@@ -125,17 +128,27 @@ class OnnxRuntimeSession:
 
 
 class _OrtValueSession(OnnxRuntimeSession):
-    """For types that NumPy lacks (bfloat16, fp8, int4): they travel as OrtValues over the same bytes."""
+    """For types that NumPy lacks (bfloat16, fp8, int4), which travel as OrtValues over the same bytes, and for
+    weights that are ``fed`` with the inputs.
+    """
 
-    def __init__(self, session: Any, ort: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
+    def __init__(
+        self,
+        session: Any,
+        ort: Any,
+        inputs: tuple[TensorInfo, ...],
+        outputs: tuple[TensorInfo, ...],
+        fed: Mapping[str, Any],
+    ) -> None:
         super().__init__(session, [info.name for info in inputs], [info.name for info in outputs])
-        self._ort, self._inputs, self._outputs = ort, inputs, outputs
+        self._ort, self._inputs, self._outputs, self._fed = ort, inputs, outputs, fed
 
     def _compute(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         feeds = {
             info.name: to_ort_value(self._ort, array, info.dtype)
             for info, array in zip(self._inputs, inputs, strict=True)
         }
+        feeds.update(self._fed)
         values = self._session.run_with_ort_values(self._output_names, feeds)
         results = []
         for info, value, out in zip(self._outputs, values, outputs, strict=True):
