@@ -13,6 +13,7 @@ import numpy as np
 
 from trine.backends.cpu.tactics import CPU_TACTICS, CpuTactic
 from trine.builder.config import BuilderConfig
+from trine.builder.fixed_shapes import fix_shapes
 from trine.builder.freeze import freeze, tensor_infos
 from trine.builder.profiles import choose_profile, requested_axes
 from trine.builder.stages import Stages
@@ -33,7 +34,7 @@ from trine.runtime.executor import Executor
 from trine.runtime.runtime import CPU_PLAN
 from trine.verify.comparator import compare
 from trine.verify.inputs import build_cases, random_inputs
-from trine.verify.neighbours import batch_axis
+from trine.verify.neighbours import BatchAxis, batch_axis
 from trine.verify.report import Report
 from trine.versions import installed_versions
 
@@ -70,8 +71,10 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
 
     with stages("import"):
         imported = _import(source, example_inputs, config, stages)
-        inputs, _ = tensor_infos(imported.model)
+        inputs, outputs = tensor_infos(imported.model)
         profile = choose_profile(inputs, imported.example_inputs, config)
+        rows = batch_axis(inputs, outputs, profile)
+        fix_shapes(imported.model, profile.ranges)
 
     with stages("passes"):
         nodes_before = _count_nodes(imported)
@@ -80,7 +83,7 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
         graph = freeze(imported.model)
 
     candidates = _candidates(config)
-    task = _Task(config, graph, inputs, outputs, profile, imported, stages)
+    task = _Task(config, graph, inputs, outputs, profile, rows, imported, stages)
     with stages("compile"):
         task.compile(candidates)
     with stages("time"):
@@ -196,6 +199,7 @@ class _Task:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     profile: OptimizationProfile
+    rows: BatchAxis | None
     imported: ImportedModel
     stages: Stages
 
@@ -321,7 +325,7 @@ class _Task:
             self.config.accuracy_budget,
             precision=candidate.precision,
             seed=self.config.seed,
-            axis=batch_axis(self.inputs, self.outputs, self.profile),
+            axis=self.rows,
         )
 
 

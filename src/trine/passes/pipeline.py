@@ -26,6 +26,7 @@ from trine.passes.merge_initializers import MergeInitializers
 from trine.passes.merge_reshapes import MergeReshapes
 from trine.passes.recognise_activations import RecogniseActivations
 from trine.passes.recognise_attention import RecogniseAttention
+from trine.passes.recognise_global_pool import RecogniseGlobalPool
 from trine.passes.recognise_layer_norm import RecogniseLayerNorm
 from trine.passes.recognise_rms_norm import RecogniseRmsNorm
 from trine.passes.remove_dead_nodes import RemoveDeadNodes
@@ -50,6 +51,7 @@ DEFAULT_PASSES: tuple[ir.passes.InPlacePass, ...] = (
     RecogniseLayerNorm(),  # before RecogniseRmsNorm, which would take the second half of it
     RecogniseRmsNorm(),
     RecogniseActivations(),
+    RecogniseGlobalPool(),
     RecogniseAttention(),  # before FoldAffine, which might move a scale into a projection
     FusePad(),
     CanonicaliseMatMul(),  # before the two that fold into Gemm
