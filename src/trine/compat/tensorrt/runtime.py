@@ -1,0 +1,153 @@
+"""Runtime: from a plan's bytes to an engine. Needs neither onnx nor torch."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+from trine.compat.tensorrt.engine import ICudaEngine
+from trine.compat.tensorrt.enums import current
+from trine.compat.tensorrt.eras import Checked
+from trine.compat.tensorrt.interfaces import IStreamReader, IStreamReaderV2
+from trine.compat.tensorrt.logger import Reporter
+from trine.errors import TrineError
+
+__all__ = ["Runtime"]
+
+_CHUNK = 1 << 24
+
+
+class Runtime(Checked):
+    """Makes engines from plans, which are trine's engine files."""
+
+    def __init__(self, logger: Any) -> None:
+        self._reporter = Reporter(logger)
+        self._max_threads = 0
+        self._allocator: Any = None
+        self._folder = tempfile.gettempdir()
+        self._control_flags = 3
+        self._dla = -1
+        self._host_code = False
+
+    def deserialize_cuda_engine(self, serialized_engine: Any) -> ICudaEngine | None:
+        """The engine in these bytes, or behind this stream reader. None, with a log entry, where they are no engine."""
+        from trine.runtime.runtime import load
+
+        where = "IRuntime::deserializeCudaEngine"
+        if serialized_engine is None:
+            self._reporter.error(where, "expected a plan's bytes, got None: did the build fail?")
+            return None
+        data = _read_all(serialized_engine)
+        try:
+            engine = load(data, threads=self._max_threads or None)
+        except TrineError as err:
+            self._reporter.failed(where, err)
+            return None
+        return ICudaEngine(engine, self._reporter.logger, self._reporter.recorder)
+
+    @property
+    def logger(self) -> Any:
+        """What it was made with."""
+        return self._reporter.logger
+
+    @property
+    def error_recorder(self) -> Any:
+        """Is told errors too."""
+        return self._reporter.recorder
+
+    @error_recorder.setter
+    def error_recorder(self, recorder: Any) -> None:
+        self._reporter.recorder = recorder
+
+    @property
+    def gpu_allocator(self) -> Any:
+        """Kept, never called: there is no device memory."""
+        return self._allocator
+
+    @gpu_allocator.setter
+    def gpu_allocator(self, allocator: Any) -> None:
+        self._allocator = allocator
+
+    @property
+    def max_threads(self) -> int:
+        """How many threads an engine's call uses; 0 for what it was built with."""
+        return self._max_threads
+
+    @max_threads.setter
+    def max_threads(self, threads: int) -> None:
+        if int(threads) < 1:
+            self._reporter.error("IRuntime::setMaxThreads", f"expected at least 1, got {threads}")
+            return
+        self._max_threads = int(threads)
+
+    @property
+    def DLA_core(self) -> int:  # noqa: N802  # TensorRT's spelling
+        """Which DLA; there is none."""
+        return self._dla
+
+    @DLA_core.setter
+    def DLA_core(self, core: int) -> None:  # noqa: N802
+        self._dla = int(core)
+
+    @property
+    def num_DLA_cores(self) -> int:  # noqa: N802  # TensorRT's spelling
+        """0: there is no DLA."""
+        return 0
+
+    @property
+    def temporary_directory(self) -> str:
+        """Where temporary files would go. trine writes none."""
+        return self._folder
+
+    @temporary_directory.setter
+    def temporary_directory(self, folder: str) -> None:
+        self._folder = str(folder)
+
+    @property
+    def tempfile_control_flags(self) -> int:
+        """A mask of TempfileControlFlags. trine writes no temporary files."""
+        return self._control_flags
+
+    @tempfile_control_flags.setter
+    def tempfile_control_flags(self, flags: int) -> None:
+        self._control_flags = int(flags) & sum(1 << int(flag) for flag in current("TempfileControlFlag"))
+
+    @property
+    def engine_host_code_allowed(self) -> bool:
+        """Whether plans may bring code. trine's never do."""
+        return self._host_code
+
+    @engine_host_code_allowed.setter
+    def engine_host_code_allowed(self, allowed: bool) -> None:
+        self._host_code = bool(allowed)
+
+    def load_runtime(self, path: str) -> Runtime | None:
+        """Refused: engines of trine need no other runtime."""
+        self._reporter.error("IRuntime::loadRuntime", "trine loads no other runtime's library", "UNSUPPORTED_STATE")
+        return None
+
+    def get_plugin_registry(self) -> Any:
+        """The registry, in which there are no plugins."""
+        from trine.compat.tensorrt.plugins import get_plugin_registry
+
+        return get_plugin_registry()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing: engines outlive the runtime that made them."""
+
+
+def _read_all(source: Any) -> bytes:
+    """The bytes of a buffer or of a stream reader. Raises TypeError for anything else."""
+    if isinstance(source, IStreamReaderV2):
+        read = lambda: source.read(_CHUNK, 0)  # noqa: E731
+    elif isinstance(source, IStreamReader):
+        read = lambda: source.read(_CHUNK)  # noqa: E731
+    else:
+        return source if type(source) is bytes else bytes(memoryview(source))
+    pieces = []
+    while piece := read():
+        pieces.append(bytes(piece))
+    return b"".join(pieces)
