@@ -242,9 +242,7 @@ def _start(results: Path) -> list[str] | None:
     found = load(results, "cold_start")
     if found is None:
         return None
-    plain, tiered = (
-        [entry["times_sooner"][kind] for entry in found["models"]] for kind in ("trine", "trine tiered")
-    )
+    plain, tiered = ([entry["times_sooner"][kind] for entry in found["models"]] for kind in ("trine", "trine tiered"))
     return [
         "first answer of a new process, sooner than PyTorch eager",
         f"{min(plain):.1f}x to {max(plain):.1f}x; with `tiered=True` {min(tiered):.1f}x to {max(tiered):.1f}x",
