@@ -31,6 +31,7 @@ PUBLIC = [
     "Manifest",
     "MissingDependencyError",
     "ModelImportError",
+    "Network",
     "OptimizationProfile",
     "Report",
     "ShapeRange",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trine.engine.engine import Engine
     from trine.engine.manifest import Manifest, TensorInfo
     from trine.importers.converters import converter
+    from trine.network.network import Network
     from trine.profile import OptimizationProfile, ShapeRange
     from trine.runtime.context import ExecutionContext
     from trine.runtime.runtime import load
@@ -33,6 +34,7 @@ _HOMES = {
     "Engine": "trine.engine.engine",
     "ExecutionContext": "trine.runtime.context",
     "Manifest": "trine.engine.manifest",
+    "Network": "trine.network.network",
     "OptimizationProfile": "trine.profile",
     "Report": "trine.verify.report",
     "ShapeRange": "trine.profile",
@@ -74,6 +76,7 @@ __all__ = [
     "Manifest",
     "MissingDependencyError",
     "ModelImportError",
+    "Network",
     "OptimizationProfile",
     "Report",
     "ShapeRange",

@@ -23,7 +23,7 @@ from trine.engine.engine import Engine
 from trine.engine.manifest import Manifest, TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import AccuracyError, BuildError, ConfigError, UnsupportedError
-from trine.importers import import_model
+from trine.importers import import_model, is_network
 from trine.importers.imported_model import ImportedModel
 from trine.passes.pipeline import run_passes
 from trine.profile import OptimizationProfile, ShapeRange
@@ -50,9 +50,9 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
     """Turn a trained model into a verified engine.
 
     Args:
-        source: a ``torch.nn.Module``; or a path to an ONNX file, or its bytes.
+        source: a ``torch.nn.Module``; a path to an ONNX file, or its bytes; or a ``trine.Network``.
         example_inputs: for a module its arguments: a tensor, a tuple of them, or a dict of keyword arguments.
-            Optional for ONNX, where random inputs are made up.
+            Optional for ONNX and networks, for which random inputs are made up.
         config: the options as a BuilderConfig; or give them as keywords, see there.
 
     Returns:
@@ -123,7 +123,7 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
 
 def _import(source: Any, example_inputs: Any, config: BuilderConfig, stages: Stages) -> ImportedModel:
     """Import with what the options say of shapes."""
-    is_module = not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)
+    is_module = not is_network(source) and not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)
     batch = config.batch
     return import_model(
         source,

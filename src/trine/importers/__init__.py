@@ -11,7 +11,7 @@ from typing import Any
 from trine.errors import ConfigError, ModelImportError
 from trine.importers.imported_model import Arrays, ImportedModel
 
-__all__ = ["Arrays", "ImportedModel", "import_model"]
+__all__ = ["Arrays", "ImportedModel", "import_model", "is_network"]
 
 
 def import_model(
@@ -25,11 +25,11 @@ def import_model(
     converters: Mapping[str, Any] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> ImportedModel:
-    """Imports a ``torch.nn.Module``, or an ONNX model from a path or bytes.
+    """Imports a ``torch.nn.Module``, an ONNX model from a path or bytes, or a ``trine.network.Network``.
 
     ``example_inputs`` for a module: a tensor, a tuple or list of positional arguments, or a dict of keyword
-    arguments; for ONNX: arrays by name or in order, or None. ``shapes`` and ``seed`` are ONNX's, ``batch`` and
-    ``converters`` a module's. Raises ModelImportError, ConfigError.
+    arguments; for ONNX and networks: arrays by name or in order, or None. ``shapes`` and ``seed`` are for those two,
+    ``batch`` and ``converters`` for modules. Raises ModelImportError, ConfigError.
     """
     if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
         from trine.importers.onnx_file import import_onnx
@@ -37,10 +37,15 @@ def import_model(
         path_or_bytes = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else Path(source)
         imported: ImportedModel = import_onnx(path_or_bytes, example_inputs, shapes=shapes, seed=seed)
         return imported
+    if is_network(source):
+        from trine.importers.network import import_network
+
+        return import_network(source, example_inputs, shapes=shapes, seed=seed)
     torch = sys.modules.get("torch")
     if torch is None:
         raise ModelImportError(
-            f"expected a torch.nn.Module, or the path or bytes of an ONNX model; got {type(source).__name__}"
+            "expected a torch.nn.Module, the path or bytes of an ONNX model, or a trine.Network; got "
+            f"{type(source).__name__}"
         )
     from trine.importers.torch_call import check_module
     from trine.importers.torch_module import import_torch
@@ -58,6 +63,12 @@ def import_model(
         converters=converters,
         on_stage=on_stage,
     )
+
+
+def is_network(source: Any) -> bool:
+    """Whether ``source`` is a ``trine.network.Network``; who has one has loaded its module."""
+    module = sys.modules.get("trine.network.network")
+    return module is not None and isinstance(source, module.Network)
 
 
 def _arguments(example_inputs: Any, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:

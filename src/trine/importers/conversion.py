@@ -13,6 +13,7 @@ from trine.errors import ModelImportError, TrineError
 from trine.importers.converters import ConverterFunction
 from trine.importers.interception import DOMAIN, RecordedCall, Slot, fill, slots_of
 from trine.network import Network, Tensor
+from trine.network.tensor import Facts
 
 __all__ = ["ConversionContext", "write_layers"]
 
@@ -75,7 +76,7 @@ def write_layers(
 
 
 def _write_one(model: ir.Model, node: ir.Node, call: RecordedCall, function: ConverterFunction) -> None:
-    network = Network(model, before=node)
+    network = Network.inside(model)
     slots = slots_of((call.args, call.kwargs))
     given = [_argument(value, slot, network) for value, slot in zip(node.inputs, slots, strict=True)]
     returned = [torch.empty(slot.shape, dtype=slot.dtype, device="meta") for slot in slots_of(call.returned)]
@@ -93,6 +94,7 @@ def _write_one(model: ir.Model, node: ir.Node, call: RecordedCall, function: Con
         raise ModelImportError(
             f"converter {call.name!r} raised {type(err).__name__}: {err}. Mend the converter, or unregister it"
         ) from err
+    chosen = []
     for index, (value, tensor) in enumerate(zip(node.outputs, returned, strict=True)):
         made = context._outputs.get(id(tensor), getattr(tensor, "_trt", None))
         if made is None:
@@ -101,13 +103,15 @@ def _write_one(model: ir.Model, node: ir.Node, call: RecordedCall, function: Con
                 "end it with ctx.set_output(ctx.method_return, tensor)"
             )
         _check_type(call.name, index, value, made)
-        _take_over(model, node, value, made.value)
+        chosen.append(made)
+    for value, new in zip(node.outputs, network.write_before(node, chosen), strict=True):
+        _take_over(model, node, value, new)
     model.graph.remove(node, safe=True)
 
 
 def _check_type(name: str, index: int, declared: ir.Value, made: Tensor) -> None:
     """Raises ModelImportError where dtype or shape are known to differ from what the function returned."""
-    wanted = Tensor(declared)
+    wanted = Facts.of(declared, "dim")
     shape, got = wanted.shape or (), made.shape
     fits = got is None or (
         len(got) == len(shape)

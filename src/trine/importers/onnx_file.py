@@ -51,6 +51,7 @@ def import_onnx(
     shapes: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
     batch: int | Sequence[int] | None = None,
+    what: str | None = None,
 ) -> ImportedModel:
     """An ONNX model, opset 7 to the newest that the installed ``onnx`` knows, as the IR that the passes work on.
 
@@ -59,6 +60,7 @@ def import_onnx(
         example_inputs: arrays by input name, or in order; None: random ones, made from ``seed``.
         shapes: for made-up inputs, the shape of those whose dimensions are dynamic in the file.
         batch: for made-up inputs, the size of dynamic first dimensions: a number, or (min, opt, max), of which opt.
+        what: how errors and the engine call bytes; a path is called by its name.
 
     Raises:
         ModelImportError: it is no ONNX model, or a damaged or invalid one.
@@ -66,7 +68,8 @@ def import_onnx(
         ExternalDataError: its weights lie outside its folder, or are missing or damaged.
         InputError, ConfigError: the example inputs or shapes do not fit it.
     """
-    what, data = _read(source)
+    called, data = _read(source)
+    what = called if what is None else what
     proto = parse(data, what)
     check_names(proto, what)
     check_support(proto, what)

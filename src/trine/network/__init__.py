@@ -1,6 +1,61 @@
-"""Layer by layer: write a graph by hand, or in the place of a call that a converter replaces."""
+"""Layer by layer: write a network by hand, or in the place of a call that a converter replaces."""
 
-from trine.network.network import Layer, Network, Tensor
-from trine.network.operations import ActivationType, ElementWiseOperation
+from trine.network.layer import Layer
+from trine.network.network import Network
+from trine.network.operations import (
+    ActivationType,
+    AttentionNormalizationOp,
+    BoundingBoxFormat,
+    CausalMaskKind,
+    CumulativeOperation,
+    ElementWiseOperation,
+    FillOperation,
+    GatherMode,
+    InterpolationMode,
+    LayerType,
+    LoopOutput,
+    MatrixOperation,
+    PaddingMode,
+    PoolingType,
+    ReduceOperation,
+    ResizeCoordinateTransformation,
+    ResizeRoundMode,
+    ResizeSelector,
+    SampleMode,
+    ScaleMode,
+    ScatterMode,
+    TopKOperation,
+    TripLimit,
+    UnaryOperation,
+)
+from trine.network.tensor import Tensor
 
-__all__ = ["ActivationType", "ElementWiseOperation", "Layer", "Network", "Tensor"]
+__all__ = [
+    "ActivationType",
+    "AttentionNormalizationOp",
+    "BoundingBoxFormat",
+    "CausalMaskKind",
+    "CumulativeOperation",
+    "ElementWiseOperation",
+    "FillOperation",
+    "GatherMode",
+    "InterpolationMode",
+    "Layer",
+    "LayerType",
+    "LoopOutput",
+    "MatrixOperation",
+    "Network",
+    "PaddingMode",
+    "PoolingType",
+    "ReduceOperation",
+    "ResizeCoordinateTransformation",
+    "ResizeRoundMode",
+    "ResizeSelector",
+    "SampleMode",
+    "ScaleMode",
+    "ScatterMode",
+    "Tensor",
+    "TopKOperation",
+    "TripLimit",
+    "UnaryOperation",
+]

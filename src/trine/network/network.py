@@ -1,208 +1,353 @@
-"""Networks written layer by layer: a thin hand on an ``onnx_ir`` graph, in TensorRT's words."""
+"""Networks written layer by layer, in TensorRT's words."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
-import numpy as np
+import onnx
 import onnx_ir as ir
 
-from trine.dtypes import DataType
 from trine.errors import ConfigError
-from trine.network.operations import ACTIVATIONS, ELEMENTWISE, ActivationType, ElementWiseOperation
+from trine.network.arranging import ArrangingLayers
+from trine.network.assembly import Assembler, Scope, Structure
+from trine.network.computing import ComputingLayers
+from trine.network.conditionals import IfConditional
+from trine.network.layer import Layer
+from trine.network.loops import Loop
+from trine.network.tensor import Facts, Tensor, as_dtype, input_shape
+from trine.network.writer import OPSET
 
-__all__ = ["Layer", "Network", "Tensor"]
+__all__ = ["Network"]
+
+L = TypeVar("L", bound=Layer)
+S = TypeVar("S", Loop, IfConditional)
+T = TypeVar("T")
+_IR_VERSION = 10  # what onnxruntime 1.23 reads; no operator that layers are written with needs a newer one
+_INLINE_LIMIT = 1024  # larger weights are not shown to ONNX's checker
 
 
-class Tensor:
-    """A value of the network. ``value`` is the ``onnx_ir.Value`` itself."""
+class Network(ComputingLayers, ArrangingLayers):
+    """Inputs, layers and outputs. Every ``add_*`` method returns its layer, whose outputs have their shapes at once.
 
-    def __init__(self, value: ir.Value) -> None:
-        self.value = value
+    ::
+
+        network = trine.Network("small")
+        x = network.add_input("x", "float32", ("batch", 3, 32, 32))
+        convolution = network.add_convolution_nd(x, 8, (3, 3), kernel, bias)
+        convolution.padding_nd = (1, 1)
+        network.mark_output(network.add_activation(convolution.get_output(0), "RELU").get_output(0))
+        engine = trine.build(network)
+
+    A mistake is refused where it is made, with the layer's name, by ConfigError.
+    """
+
+    def __init__(self, name: str = "network", *, opset: int = OPSET) -> None:
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"a network's name is a string that is not empty, got {name!r}")
+        self.name = name
+        self.opset = opset
+        self.domains: dict[str, int] = {}  # versions of the operator domains besides ONNX's own
+        self.structures: list[Structure] = []
+        self.shares_weights = False
+        self._inputs: list[Tensor] = []
+        self._outputs: list[Tensor] = []
+        self._layers: list[Layer] = []
+        self._gone: set[Tensor] = set()
+        self._counts: dict[str, int] = {}
+        self._host: ir.Model | None = None
+        self._wrapped: dict[ir.Value, Tensor] = {}
+
+    @classmethod
+    def inside(cls, model: ir.Model) -> Network:
+        """A network whose layers will stand in ``model``'s graph; see ``wrap`` and ``write_before``."""
+        network = cls(model.graph.name or "graph", opset=model.opset_imports.get("", OPSET))
+        network._host = model
+        network.shares_weights = True
+        network.domains.update({name: version for name, version in model.opset_imports.items() if name})
+        return network
+
+    def wrap(self, value: ir.Value) -> Tensor:
+        """The one Tensor of a value that the host graph has already."""
+        if value not in self._wrapped:
+            facts = Facts.of(value, value.name or "dim")
+            self._wrapped[value] = Tensor(self, facts, name=value.name or "value", outer=value)
+        return self._wrapped[value]
+
+    def write_before(self, node: ir.Node, tensors: Sequence[Tensor]) -> list[ir.Value]:
+        """Writes what ``tensors`` need into the host graph, before ``node``. Returns their values."""
+        assert self._host is not None
+        graph = self._host.graph
+        assembler = Assembler(self, _names(graph))
+        scope = Scope(None, None)
+        scope.values.update({tensor: value for value, tensor in self._wrapped.items()})
+        values = assembler.require(tensors, scope)
+        for value in assembler.initializers:
+            graph.register_initializer(value)
+        graph.insert_before(node, scope.nodes)
+        for name, version in self.domains.items():
+            self._host.opset_imports.setdefault(name, version)
+        return values
+
+    def add_input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> Tensor:
+        """An input of the network. A dimension is a size, a name for a dynamic one, or -1 for one that has none yet.
+
+        -1 is called "batch" as the first dimension, else after the input and the axis.
+        """
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"an input's name is a string that is not empty, got {name!r}")
+        if any(tensor.name == name for tensor in self._inputs):
+            raise ConfigError(f"network {self.name!r} has an input {name!r} already; inputs have different names")
+        facts = Facts(as_dtype(dtype, f"input {name!r}"), input_shape(name, shape))
+        tensor = Tensor(self, facts, name=name)
+        self._inputs.append(tensor)
+        return tensor
+
+    def mark_output(self, tensor: Tensor) -> None:
+        """Makes ``tensor`` an output. Outputs keep the order in which they are marked."""
+        self._check_own(tensor, "mark_output")
+        if tensor in self._outputs:
+            raise ConfigError(f"tensor {tensor.name!r} is an output of the network already")
+        if tensor.dtype is None:
+            raise ConfigError(
+                f"tensor {tensor.name!r} cannot be an output: an operator that ONNX does not know made it or what it "
+                "comes from, so its dtype is not known"
+            )
+        self._outputs.append(tensor)
+
+    def unmark_output(self, tensor: Tensor) -> None:
+        """Makes ``tensor`` no output any more."""
+        self._check_own(tensor, "unmark_output")
+        if tensor not in self._outputs:
+            raise ConfigError(f"tensor {tensor.name!r} is no output of the network")
+        self._outputs.remove(tensor)
+
+    def remove_tensor(self, tensor: Tensor) -> None:
+        """Takes away an input that nothing uses, or an output of a layer that nothing uses."""
+        self._check_own(tensor, "remove_tensor")
+        if tensor._users:
+            raise ConfigError(f"tensor {tensor.name!r} is an input of {tensor._users[0].where}; change that first")
+        if tensor in self._outputs:
+            self._outputs.remove(tensor)
+        if tensor in self._inputs:
+            self._inputs.remove(tensor)
+        self._gone.add(tensor)
 
     @property
-    def name(self) -> str:
-        """Its name; for graph outputs, the output's."""
-        return self.value.name or ""
-
-    @name.setter
-    def name(self, name: str) -> None:
-        self.value.name = name
-
-    @property
-    def shape(self) -> tuple[int | str, ...] | None:
-        """Dims, with a symbol for each dynamic one; None where not yet inferred."""
-        if self.value.shape is None:
-            return None
-        return tuple(dim if isinstance(dim, int) else str(dim.value) for dim in self.value.shape)
-
-    @property
-    def dtype(self) -> DataType | None:
-        """The element type; None where not yet inferred."""
-        return None if self.value.dtype is None else DataType.from_onnx(int(self.value.dtype))
-
-    def __repr__(self) -> str:
-        dtype = self.dtype.value if self.dtype else "?"
-        return f"Tensor({self.name!r}, {dtype}, {self.shape})"
-
-
-class Layer:
-    """A node of the network. ``node`` is the ``onnx_ir.Node`` itself."""
-
-    def __init__(self, node: ir.Node, network: Network) -> None:
-        self.node = node
-        self._network = network
-
-    @property
-    def name(self) -> str:
-        """Shown by ``trine inspect`` and in errors."""
-        return self.node.name or ""
-
-    @name.setter
-    def name(self, name: str) -> None:
-        self.node.name = name
+    def num_inputs(self) -> int:
+        """How many inputs there are."""
+        return len(self._inputs)
 
     @property
     def num_outputs(self) -> int:
-        """How many outputs it has."""
-        return len(self.node.outputs)
+        """How many outputs there are."""
+        return len(self._outputs)
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers there are."""
+        return len(self._layers)
+
+    def get_input(self, index: int) -> Tensor:
+        """Input ``index``."""
+        return self._nth(self._inputs, index, "inputs")
 
     def get_output(self, index: int) -> Tensor:
-        """Output ``index``. The same object each time."""
-        if not 0 <= index < self.num_outputs:
+        """Output ``index``."""
+        return self._nth(self._outputs, index, "outputs")
+
+    def get_layer(self, index: int) -> Layer:
+        """Layer ``index``, in the order in which they were added."""
+        return self._nth(self._layers, index, "layers")
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """All inputs."""
+        return tuple(self._inputs)
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """All outputs."""
+        return tuple(self._outputs)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, in the order in which they were added."""
+        return tuple(self._layers)
+
+    def to_model(self) -> ir.Model:
+        """A new ONNX model of the network, checked; weights are shared with the network, not copied.
+
+        Raises ConfigError when there is no output, a name is used twice, or a layer is not finished.
+        """
+        if not self._outputs:
+            raise ConfigError(f"network {self.name!r} has no outputs; mark one with network.mark_output(tensor)")
+        assembler = Assembler(self)
+        for tensor in dict.fromkeys([*self._inputs, *self._outputs]):
+            assembler.reserve(tensor.name)
+        scope = Scope(None, None)
+        for tensor in self._inputs:
+            scope.values[tensor] = tensor._facts.apply(ir.Value(name=tensor.name))
+        outputs = []
+        for tensor, value in zip(self._outputs, assembler.require(self._outputs, scope), strict=True):
+            outputs.append(self._output(tensor, value, scope))
+        graph = ir.Graph(
+            [scope.values[tensor] for tensor in self._inputs],
+            outputs,
+            nodes=scope.nodes,
+            initializers=assembler.initializers,
+            opset_imports={"": self.opset, **self.domains},
+            name=self.name,
+        )
+        model = ir.Model(graph, ir_version=_IR_VERSION, producer_name="trine")
+        _check(model, self.name)
+        return model
+
+    def to_onnx(self) -> bytes:
+        """The network as the bytes of an ONNX file. Raises as ``to_model`` does, and for more than 2 GiB."""
+        model = self.to_model()
+        nbytes = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+        if nbytes >= 2**31 - 2**20:
             raise ConfigError(
-                f"layer {self.name!r} ({self.node.op_type}) has {self.num_outputs} output(s), so no {index}"
+                f"network {self.name!r} has {nbytes / 2**30:.1f} GiB of weights; an ONNX file holds at most 2 GiB"
             )
-        return self._network.wrap(self.node.outputs[index])
+        data: bytes = ir.to_proto(model).SerializeToString()
+        return data
+
+    def _output(self, tensor: Tensor, value: ir.Value, scope: Scope) -> ir.Value:
+        """The value that will be the output: made by a node, and called as the tensor is."""
+        facts = tensor._facts
+        if value.producer() is not None and value.producer() in scope.nodes and not value.meta.get("trine.output"):
+            value.name = tensor.name
+            value.meta["trine.output"] = True
+            return facts.apply(value)
+        node = ir.node("Identity", [value], name=f"{tensor.name}/Identity")
+        scope.nodes.append(node)
+        copy = node.outputs[0]
+        if value.name == tensor.name and tensor not in self._inputs:
+            value.name = f"{tensor.name}_value"
+        copy.name = tensor.name if tensor not in self._inputs else f"{tensor.name}_output"
+        return facts.apply(copy)
+
+    def _make(self, kind: type[L], inputs: Sequence[Any], **settings: Any) -> L:
+        return self._add(kind(self, inputs, **settings))
+
+    def _open(self, kind: type[S]) -> S:
+        structure = kind(self)
+        self.structures.append(structure)
+        return structure
+
+    def _add(self, layer: L) -> L:
+        """Infers the new layer, and takes it in. Raises ConfigError, and does not, when it makes no sense."""
+        for tensor in layer.dependencies():
+            tensor._check_finished()
+        layer.infer()
+        layer._use(list(layer._inputs))
+        layer._admitted = True
+        self._layers.append(layer)
+        return layer
+
+    def _auto_name(self, label: str) -> str:
+        self._counts[label] = self._counts.get(label, 0) + 1
+        return f"{label}_{self._counts[label]}"
+
+    def _set_facts(self, tensor: Tensor, facts: Facts) -> None:
+        """Changes an input's type or shape, and infers what comes after it; or changes nothing."""
+        before = tensor._facts
+        tensor._facts = facts
+        try:
+            self._infer_users(set(tensor._users))
+        except ConfigError:
+            tensor._facts = before
+            self._infer_users(set(tensor._users))
+            raise
+
+    def _infer_from(self, layer: Layer) -> None:
+        if layer.infer():
+            self._infer_users({user for tensor in layer._outputs for user in tensor._users})
+
+    def _infer_users(self, waiting: set[Layer]) -> None:
+        if not waiting:
+            return
+        for layer in self._in_order():
+            if layer in waiting and layer.infer():
+                waiting.update(user for tensor in layer._outputs for user in tensor._users)
+
+    def _in_order(self) -> list[Layer]:
+        """The layers, each after those that it depends on."""
+        order: list[Layer] = []
+        done: set[Layer] = set()
+        for first in self._layers:
+            waiting = [first]
+            while waiting:
+                layer = waiting[-1]
+                before = [t.layer for t in layer.dependencies() if t.layer is not None and t.layer not in done]
+                if layer in done or not before:
+                    waiting.pop()
+                    if layer not in done:
+                        done.add(layer)
+                        order.append(layer)
+                else:
+                    waiting.extend(before)
+        return order
+
+    def _depends(self, tensor: Tensor, layer: Layer) -> bool:
+        """Whether ``tensor`` is computed from ``layer``'s output."""
+        waiting, seen = [tensor], set()
+        while waiting:
+            made_by = waiting.pop().layer
+            if made_by is layer:
+                return True
+            if made_by is not None and made_by not in seen:
+                seen.add(made_by)
+                waiting.extend(made_by.dependencies())
+        return False
+
+    def _removed(self, tensor: Tensor) -> bool:
+        return tensor in self._gone
+
+    def _check_own(self, tensor: Any, what: str) -> None:
+        if not isinstance(tensor, Tensor):
+            raise ConfigError(
+                f"{what}: expected a Tensor of the network, got {type(tensor).__name__}; for a layer use .get_output(0)"
+            )
+        if tensor._network is not self or tensor in self._gone:
+            raise ConfigError(f"{what}: tensor {tensor.name!r} is not in the network {self.name!r}")
+
+    def _nth(self, items: Sequence[T], index: int, what: str) -> T:
+        if not 0 <= index < len(items):
+            raise ConfigError(f"network {self.name!r} has {len(items)} {what}, so no {index}")
+        return items[index]
+
+    def __repr__(self) -> str:
+        return f"Network({self.name!r}, {self.num_inputs} inputs, {self.num_layers} layers, {self.num_outputs} outputs)"
 
 
-class Network:
-    """Writes nodes into ``model``'s graph, at the end or ``before`` a node."""
-
-    def __init__(self, model: ir.Model, *, before: ir.Node | None = None) -> None:
-        self.model = model
-        self._before = before
-        self._wrapped: dict[ir.Value, Tensor] = {}
-
-    def wrap(self, value: ir.Value) -> Tensor:
-        """The one Tensor of ``value``."""
-        return self._wrapped.setdefault(value, Tensor(value))
-
-    def add_node(
-        self,
-        op_type: str,
-        inputs: Sequence[Tensor | None],
-        attributes: Mapping[str, Any] | None = None,
-        *,
-        outputs: int = 1,
-        domain: str = "",
-        name: str | None = None,
-    ) -> Layer:
-        """Any ONNX operator. ``None`` leaves out an optional input; attributes are plain Python values."""
-        values = [self._value(tensor, op_type) for tensor in inputs]
-        node = ir.node(
-            op_type, values, attributes=dict(attributes or {}), domain=domain, num_outputs=outputs, name=name
-        )
-        if self._before is None:
-            self.model.graph.append(node)
-        else:
-            self.model.graph.insert_before(self._before, node)
-        if domain not in self.model.opset_imports:
-            self.model.opset_imports[domain] = 1
-        _infer(node, self.model.opset_imports[domain])
-        return Layer(node, self)
-
-    def add_constant(self, array: Any) -> Layer:
-        """``array`` (NumPy, PyTorch, or numbers) as a constant. A PyTorch tensor's memory is used as it is."""
-        node = ir.node("Constant", [], attributes={"value": _tensor(array)})
-        if self._before is None:
-            self.model.graph.append(node)
-        else:
-            self.model.graph.insert_before(self._before, node)
-        value = node.outputs[0]
-        constant = node.attributes["value"].as_tensor()
-        value.const_value = constant
-        value.type = ir.TensorType(constant.dtype)
-        value.shape = ir.Shape(constant.shape.numpy())
-        return Layer(node, self)
-
-    def add_activation(
-        self,
-        input: Tensor,  # noqa: A002  # TensorRT's name for it
-        type: ActivationType | str,  # noqa: A002
-        *,
-        alpha: float | None = None,
-        beta: float | None = None,
-    ) -> Layer:
-        """``type`` on each element, RELU for example. ``alpha`` and ``beta`` where the function has them."""
-        kind = _member(ActivationType, type)
-        op_type, names = ACTIVATIONS[kind]
-        given = {"alpha": alpha, "beta": beta}
-        attributes = {
-            onnx: given[own] for own, onnx in zip(("alpha", "beta"), names, strict=False) if given[own] is not None
-        }
-        return self.add_node(op_type, [input], attributes)
-
-    def add_elementwise(self, input1: Tensor, input2: Tensor, op: ElementWiseOperation | str) -> Layer:
-        """``op`` on each pair of elements, SUM for example; shapes broadcast as in NumPy."""
-        return self.add_node(ELEMENTWISE[_member(ElementWiseOperation, op)], [input1, input2])
-
-    def add_identity(self, input: Tensor) -> Layer:  # noqa: A002
-        """A copy."""
-        return self.add_node("Identity", [input])
-
-    def _value(self, tensor: Tensor | None, op_type: str) -> ir.Value | None:
-        if tensor is None:
-            return None
-        if isinstance(tensor, Tensor):
-            return tensor.value
-        raise ConfigError(
-            f"{op_type}: expected a Tensor of the network, got {type(tensor).__name__}; for a layer use "
-            ".get_output(0), for a number or an array network.add_constant(...).get_output(0)"
-        )
+def _names(graph: ir.Graph) -> set[str]:
+    """Every name of a value or a node in ``graph`` and the graphs within."""
+    names = {value.name for value in graph.inputs if value.name} | set(graph.initializers)
+    for node in graph.all_nodes():
+        names.update(name for name in (node.name, *(value.name for value in node.outputs)) if name)
+    return names
 
 
-def _member(kind: Any, value: Any) -> Any:
-    """The member of enum ``kind`` that ``value`` is, or is called. Other enums count by their members' names."""
-    name = value if isinstance(value, str) else getattr(value, "name", str(value))
-    if name not in kind.__members__:
-        raise ConfigError(f"{kind.__name__} {name!r} is unknown; allowed: {', '.join(kind.__members__)}")
-    return kind[name]
-
-
-def _tensor(array: Any) -> ir.TensorProtocol:
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(array, torch.Tensor):
-        return ir.tensor(array.detach().cpu().contiguous())
-    return ir.tensor(np.asarray(array, dtype=np.float32 if isinstance(array, float) else None))
-
-
-def _infer(node: ir.Node, opset: int) -> None:
-    """Types and shapes of the outputs, by ONNX's own rules; unknown where an input's are."""
-    import onnx
-    import onnx.shape_inference
-
+def _check(model: ir.Model, name: str) -> None:
+    """ONNX's own checker, which sees large weights as inputs."""
+    graph = model.graph
+    large = {
+        key: value
+        for key, value in graph.initializers.items()
+        if value.const_value is not None and value.const_value.nbytes > _INLINE_LIMIT
+    }
+    count = len(graph.inputs)
+    for key, value in large.items():
+        del graph.initializers[key]
+        graph.inputs.append(value)
     try:
-        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
-    except onnx.defs.SchemaError as err:
-        if node.domain:
-            return
-        raise ConfigError(f"ONNX opset {opset} has no operator {node.op_type!r}") from err
-    types: dict[str, Any] = {}
-    for index, value in enumerate(node.inputs):
-        if value is None:
-            continue
-        if value.type is None:
-            return
-        value.name = value.name or f"input_{index}"
-        types[value.name] = ir.to_proto(value).type
-    inferred = onnx.shape_inference.infer_node_outputs(
-        schema, ir.to_proto(node), types, opset_imports=[onnx.helper.make_opsetid(node.domain, opset)]
-    )
-    for value in node.outputs:
-        if value.name in inferred:
-            made = ir.serde.deserialize_type_proto_for_type(inferred[value.name])
-            value.type = made
-            value.shape = ir.serde.deserialize_type_proto_for_shape(inferred[value.name])
+        onnx.checker.check_model(ir.to_proto(model))
+    except onnx.checker.ValidationError as err:
+        raise ConfigError(f"network {name!r} makes no valid ONNX model: {' '.join(str(err).split())[:600]}") from err
+    finally:
+        del graph.inputs[count:]
+        for value in large.values():
+            graph.register_initializer(value)
