@@ -71,7 +71,8 @@ class _Submodules:
         own = self.package + fullname[len(self.prefix) :]
         if importlib.util.find_spec(own) is None:
             return None
-        return importlib.util.spec_from_loader(fullname, _Alias(own))
+        loader: Any = _Alias(own)
+        return importlib.util.spec_from_loader(fullname, loader)
 
 
 class _Alias:

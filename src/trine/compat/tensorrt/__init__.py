@@ -44,7 +44,9 @@ for _module, _names in {
     " IParametricReLULayer IPoolingLayer IReduceLayer IResizeLayer IScaleLayer IScatterLayer ISelectLayer IShapeLayer"
     " IShuffleLayer ISliceLayer ISoftMaxLayer ITopKLayer IUnaryLayer",
     "logger": "ILogger Logger",
-    "more_layers": "IAssertionLayer ICastLayer IConditionLayer ICumulativeLayer IDequantizeLayer IDynamicQuantizeLayer"
+    "refitter": "OnnxParserRefitter Refitter",
+    "more_layers": "IAssertionLayer IAttentionBoundaryLayer IAttentionInputLayer IAttentionOutputLayer"
+    " ICastLayer IConditionLayer ICumulativeLayer IDequantizeLayer IDynamicQuantizeLayer"
     " IEinsumLayer IElementWiseLayer IFillLayer IGridSampleLayer IIfConditionalBoundaryLayer IIfConditionalInputLayer"
     " IIfConditionalOutputLayer IIteratorLayer ILoopBoundaryLayer ILoopOutputLayer INMSLayer INonZeroLayer"
     " INormalizationLayer IOneHotLayer IQuantizeLayer IRaggedSoftMaxLayer IRecurrenceLayer IReverseSequenceLayer"
@@ -92,6 +94,8 @@ def _resolve(name: str) -> Any:
             return enums.current(name)
         if name in REFUSED_CLASSES:
             return refused_class(name)
+        if name == "_plugin_registry":
+            return _resolve("get_plugin_registry")()
         if name == "shutdown_protobuf_library":
             return _nothing
     raise AttributeError(f"TensorRT {eras.reported_version()} has no {name!r}, or trine does not know it")

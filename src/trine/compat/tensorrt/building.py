@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trine.compat.tensorrt.plan_info import PlanInfo
+from trine.compat.tensorrt.refitter import SOURCE_PLAN
 from trine.errors import ConfigError, UnsupportedError
 from trine.profile import ShapeRange
 
@@ -71,6 +72,8 @@ def build(
         verbosity=config._verbosity,
     )
     info.put(engine)
+    if info.refittable:
+        engine.plans[SOURCE_PLAN] = source if isinstance(source, bytes) else source.read_bytes()
     reporter.info(f"built {engine!r}")
     return engine
 

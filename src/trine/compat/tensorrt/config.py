@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from trine.compat.tensorrt.config_devices import DeviceOptions
-from trine.compat.tensorrt.enums import current
+from trine.compat.tensorrt.enums import TensorRTEnum, current
 from trine.compat.tensorrt.eras import warn_retired
 from trine.compat.tensorrt.profile import IOptimizationProfile
 from trine.compat.tensorrt.timing_cache import ITimingCache
@@ -126,7 +125,7 @@ class IBuilderConfig(DeviceOptions):
         """How many profiles were added."""
         return len(self._profiles)
 
-    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+    def add_optimization_profile(self, profile: Any) -> int:
         """Add a profile; gives its number. Raises TypeError for what is none."""
         if not isinstance(profile, IOptimizationProfile):
             raise TypeError(f"expected a tensorrt.IOptimizationProfile, got {type(profile).__name__}")
@@ -166,7 +165,7 @@ class IBuilderConfig(DeviceOptions):
         """A cache from what ``serialize`` gave earlier, or an empty one from empty bytes; None for other bytes."""
         return ITimingCache._from_bytes(bytes(serialized_timing_cache), self._reporter)
 
-    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
         """Use and extend this cache."""
         if not isinstance(cache, ITimingCache):
             self._reporter.error("IBuilderConfig::setTimingCache", f"expected an ITimingCache, got {cache!r}")
@@ -216,7 +215,7 @@ class IBuilderConfig(DeviceOptions):
 
 def _flag(kind: str, value: Any) -> str:
     """The name of a member of ``kind``. Raises TypeError for what is none, as TensorRT's bindings do."""
-    members: Iterable[Any] = current(kind).__members__.values()
-    if value not in list(members) or (isinstance(value, int) and type(value) is int):
+    members = current(kind).__members__
+    if not isinstance(value, TensorRTEnum) or type(value).__name__ != kind or value.name not in members:
         raise TypeError(f"expected a member of tensorrt.{kind}, got {value!r}")
     return str(value.name)

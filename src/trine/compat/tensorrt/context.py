@@ -30,6 +30,7 @@ class IExecutionContext(ContextShapes, ContextOptions):
         self._cuda_engine = engine
         self._reporter = Reporter(engine._reporter.logger)
         self._context = context
+        self._made_by = engine._engine  # the refitter may put another in its place
         self._tensors = engine._tensors
         self._set_up_shapes(engine)
         self._set_up_options()
@@ -111,6 +112,9 @@ class IExecutionContext(ContextShapes, ContextOptions):
 
     def _run(self, method: str, shapes: Any, addresses: dict[str, int], stream: int) -> bool:
         where = f"IExecutionContext::{method}"
+        if self._made_by is not self._cuda_engine._engine:
+            self._made_by = self._cuda_engine._engine
+            self._context = self._made_by.create_execution_context()
         if isinstance(shapes, str):
             self._reporter.error(where, shapes)
             return False

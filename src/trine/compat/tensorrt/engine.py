@@ -297,6 +297,19 @@ class ICudaEngine(EngineBindings):
         """The same as ``create_execution_context``: no device memory is needed."""
         return self.create_execution_context()
 
+    def _rebuild(self, source: bytes, threads: int) -> None:
+        """Become the engine of another model of the same inputs and outputs. Raises TrineError where that fails."""
+        import trine
+        from trine.compat.tensorrt.refitter import SOURCE_PLAN
+
+        old = self._engine
+        ranges = {name: found for name, found in old.profile.ranges.items() if found.min != found.max}
+        made = trine.build(source, shapes=ranges, precision=old.manifest.precision, threads=threads or None)
+        made.plans[SOURCE_PLAN] = source
+        self._info.put(made)
+        self._engine = made
+        self.__dict__.pop("_inspected", None)
+
     def create_engine_inspector(self) -> EngineInspector:
         """What tells about layers."""
         from trine.compat.tensorrt.inspector import EngineInspector

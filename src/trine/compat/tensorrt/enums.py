@@ -96,7 +96,8 @@ def _make(name: str, version: str | None) -> type[TensorRTEnum]:
         here = known.get(name, frozenset()) | known.get({v: k for k, v in _SAME.items()}.get(name, ""), frozenset())
         if here:
             members = {member: number for member, number in members.items() if member in here}
-    made: type[TensorRTEnum] = TensorRTEnum(name, members, module="trine.compat.tensorrt")  # type: ignore[assignment]
+    maker: Any = TensorRTEnum  # called with members, an enum without any makes another
+    made: type[TensorRTEnum] = maker(name, members, module="trine.compat.tensorrt")
     return made
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ BEFORE_8: Mapping[str, frozenset[str]] = MappingProxyType(
 
 _era: str | None = None
 _classes: dict[str, type] = {}
-_taken: list[tuple[type, str, Any]] = []  # what ``use`` took away, to be put back by the next
+_taken: list[tuple[type, str, Any]] = []  # what `use` hid: the class, the name, and the class's own member if any
 
 
 def active() -> str | None:
@@ -79,6 +80,25 @@ def before(major: int) -> bool:
     return _era is not None and int(_era.partition(".")[0]) < major
 
 
+class _Hidden:
+    """In a member's place while the era has not got it: programs do not see it, trine's own code does."""
+
+    def __init__(self, member: Any) -> None:
+        self.member = member
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if not _is_own(sys._getframe(1)):
+            raise AttributeError(f"TensorRT {reported_version()} has no such member of {owner.__name__}")
+        return self.member.__get__(instance, owner) if hasattr(self.member, "__get__") else self.member
+
+    def __set__(self, instance: object, value: Any) -> None:
+        self.member.__set__(instance, value)
+
+
+def _is_own(frame: Any) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(__package__ or "")
+
+
 def use(era: str | None) -> None:
     """Report this era's version and show this era's names; None: every idiom at once.
 
@@ -87,17 +107,26 @@ def use(era: str | None) -> None:
     global _era
     if era is not None and era not in ERAS:
         raise ConfigError(f"era {era!r} is unknown; known: {', '.join(ERAS)}")
-    for cls, name, member in _taken:
-        setattr(cls, name, member)
+    for cls, name, own in reversed(_taken):
+        if own is None:
+            delattr(cls, name)
+        else:
+            setattr(cls, name, own)
     _taken.clear()
     _era = era
-    if era is None:
+    for cls in _classes.values():
+        _hide_in(cls)
+
+
+def _hide_in(cls: type) -> None:
+    """Put a _Hidden before each member of `cls` that the era has not got, wherever it inherits that from."""
+    if _era is None:
         return
-    for name, cls in _classes.items():
-        for member in _hidden(name):
-            if member in vars(cls):
-                _taken.append((cls, member, vars(cls)[member]))
-                delattr(cls, member)
+    for name in _hidden(cls.__name__):
+        found = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+        if found is not None:
+            _taken.append((cls, name, vars(cls).get(name)))
+            setattr(cls, name, _Hidden(found))
 
 
 @contextlib.contextmanager
@@ -152,6 +181,15 @@ def _hidden(cls: str) -> list[str]:
     return [member for member in _all_names().get(cls, ()) if not member.startswith("__") and not shows(cls, member)]
 
 
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith(__package__ or "")
+
+
+def _settable(cls: type, name: str, caller: Any) -> bool:
+    found = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+    return found is not None and (not isinstance(found, _Hidden) or _is_own(caller))
+
+
 class Checked:
     """Base of TensorRT's own classes: members obey the era, and an attribute that there is not cannot be set.
 
@@ -161,15 +199,11 @@ class Checked:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if cls.__module__.startswith(__package__ or ""):
-            _classes[cls.__name__] = cls
+        if _is_ours(cls):
+            govern(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if (
-            not name.startswith("_")
-            and type(self).__module__.startswith(__package__ or "")
-            and not hasattr(type(self), name)
-        ):
+        if not name.startswith("_") and _is_ours(type(self)) and not _settable(type(self), name, sys._getframe(1)):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r} in TensorRT {_version()}")
         super().__setattr__(name, value)
 
@@ -178,8 +212,9 @@ class Checked:
 
 
 def govern(cls: type) -> type:
-    """For classes that cannot derive from Checked: their members obey the era too."""
+    """Let a class's members obey the era; for those that cannot derive from Checked."""
     _classes[cls.__name__] = cls
+    _hide_in(cls)
     return cls
 
 

@@ -1,5 +1,7 @@
 """What groups layers: loops, conditionals, attention."""
 
+# Which class shows a layer is decided when it is added:
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -163,6 +165,23 @@ class IAttention(_Group):
     @causal.setter
     def causal(self, causal: bool) -> None:
         self._set(lambda: setattr(self._group, "causal", bool(causal)))
+
+    @property
+    def causal_kind(self) -> Any:
+        """From which corner a query sees keys."""
+        from trine.compat.tensorrt.enums import current, member_name
+
+        return current("CausalMaskKind")[member_name(self._group.causal_kind)]
+
+    @causal_kind.setter
+    def causal_kind(self, kind: Any) -> None:
+        member = trine_member("CausalMaskKind", kind)
+        self._set(lambda: setattr(self._group, "causal_kind", member))
+
+    @property
+    def num_ranks(self) -> int:
+        """1: one process computes everything."""
+        return 1
 
     @property
     def decomposable(self) -> bool:

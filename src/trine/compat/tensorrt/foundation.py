@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
 
+from trine.compat.memory import view
 from trine.compat.tensorrt.enums import DataType
 from trine.dtypes import DataType as TrineType
 from trine.errors import ConfigError
@@ -112,8 +112,8 @@ class Weights:
         numpy_type = to_trine(self._dtype).numpy
         count = int(given.get("count", 0))
         if count:
-            memory = (ctypes.c_uint8 * (count * numpy_type.itemsize)).from_address(int(given["ptr"]))
-            self._array = np.frombuffer(memory, numpy_type)
+            memory = view(int(given["ptr"]), count * numpy_type.itemsize)
+            self._array = memory.view(numpy_type)
         else:
             self._array = np.empty(0, numpy_type)
 

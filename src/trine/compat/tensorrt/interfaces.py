@@ -34,6 +34,10 @@ def _undefined(instance: object, method: str) -> NotImplementedError:
 class InterfaceInfo:
     """Which interface a class implements, and its version."""
 
+    kind: str = ""
+    major: int = 1
+    minor: int = 0
+
     def __init__(self, kind: str = "", major: int = 1, minor: int = 0) -> None:
         self.kind, self.major, self.minor = kind, major, minor
 
@@ -164,6 +168,10 @@ class IGpuAllocator(IVersionedInterface):
     def deallocate(self, memory: int) -> bool:
         """Free an address."""
         raise _undefined(self, "deallocate(memory)")
+
+    def free(self, memory: int) -> bool:
+        """Free an address, as TensorRT 8 called it."""
+        return self.deallocate(memory)
 
     def reallocate(self, address: int, alignment: int, new_size: int) -> int | None:
         """Make a block larger; None where that cannot be done."""

@@ -65,7 +65,8 @@ class ILayer(Checked):
         """Input ``index``; None where there is none."""
         if not 0 <= index < self.num_inputs:
             return None
-        return self._network._wrap(self._layer.get_input(index))
+        found = self._layer.get_input(index)
+        return None if found is None else self._network._wrap(found)
 
     def get_output(self, index: int) -> ITensor | None:
         """Output ``index``; None where there is none."""

@@ -12,6 +12,7 @@ __all__ = ["layer_class"]
 _CLASSES: dict[str, type[ILayer]] = {
     "ACTIVATION": layers.IActivationLayer,
     "ASSERTION": more_layers.IAssertionLayer,
+    "ATTENTION_OUTPUT": more_layers.IAttentionOutputLayer,
     "CAST": more_layers.ICastLayer,
     "CONCATENATION": layers.IConcatenationLayer,
     "CONDITION": more_layers.IConditionLayer,
@@ -64,5 +65,7 @@ _CLASSES: dict[str, type[ILayer]] = {
 
 def layer_class(layer: Any) -> type[ILayer]:
     """The class for one of trine's layers; ILayer for those that TensorRT has none for."""
+    if getattr(layer, "is_parsed", False):
+        return ILayer  # a node of ONNX has none of the properties that TensorRT's layers have
     kind = layer.type
     return _CLASSES.get(str(getattr(kind, "name", kind)), ILayer)

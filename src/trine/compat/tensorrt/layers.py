@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trine.compat.tensorrt import properties as p
+from trine.compat.tensorrt.dims import Dims
 from trine.compat.tensorrt.layer import ILayer
 
 __all__ = [
@@ -234,7 +235,6 @@ class IIdentityLayer(ILayer):
 class IResizeLayer(ILayer):
     """A picture of another size."""
 
-    shape = p.whole_shape("shape", "The new shape.", batch=0)
     resize_mode = p.enum("resize_mode", "InterpolationMode", "How values in between are found.")
     coordinate_transformation = p.enum(
         "coordinate_transformation", "ResizeCoordinateTransformation", "Where a new pixel lies among the old."
@@ -243,6 +243,22 @@ class IResizeLayer(ILayer):
     nearest_rounding = p.enum("nearest_rounding", "ResizeRoundMode", "Which neighbour is the nearest.")
     exclude_outside = p.boolean("exclude_outside", "Whether what is outside has no weight.")
     cubic_coeff = p.number("cubic_coeff", "The cubic's coefficient.")
+
+    @property
+    def shape(self) -> Dims:
+        """The new shape."""
+        output = self.get_output(0)
+        return Dims() if output is None else output.shape
+
+    @shape.setter
+    def shape(self, shape: Any) -> None:
+        sizes = tuple(int(item) for item in shape)
+        if not self._network._hidden_axes:
+            self._network._attempt("IResizeLayer::setOutputDimensions", lambda: setattr(self._layer, "shape", sizes))
+            return
+        source = self.get_input(0)
+        assert source is not None
+        self.scales = [new / old for new, old in zip(sizes, source.shape, strict=True)]
 
     @property
     def scales(self) -> list[float]:

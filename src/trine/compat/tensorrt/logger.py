@@ -15,12 +15,12 @@ __all__ = ["ILogger", "Logger", "Reporter"]
 class ILogger:
     """What is told what happens. Derive from it, call its ``__init__``, and define ``log(severity, msg)``."""
 
-    Severity: ClassVar[type[Severity]] = Severity
-    INTERNAL_ERROR: ClassVar[Severity] = Severity.INTERNAL_ERROR
-    ERROR: ClassVar[Severity] = Severity.ERROR
-    WARNING: ClassVar[Severity] = Severity.WARNING
-    INFO: ClassVar[Severity] = Severity.INFO
-    VERBOSE: ClassVar[Severity] = Severity.VERBOSE
+    Severity: ClassVar[Any] = Severity
+    INTERNAL_ERROR: ClassVar[Any] = Severity.INTERNAL_ERROR
+    ERROR: ClassVar[Any] = Severity.ERROR
+    WARNING: ClassVar[Any] = Severity.WARNING
+    INFO: ClassVar[Any] = Severity.INFO
+    VERBOSE: ClassVar[Any] = Severity.VERBOSE
 
     def __init__(self) -> None:
         """Nothing to set up; here because TensorRT asks that derived classes call it."""
@@ -38,6 +38,8 @@ class ILogger:
 
 class Logger(ILogger):
     """Prints messages of at least ``min_severity`` to stderr."""
+
+    min_severity: Any = Severity.WARNING
 
     def __init__(self, min_severity: Severity = Severity.WARNING) -> None:
         super().__init__()

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from trine.compat.tensorrt import properties as p
+from trine.compat.tensorrt.dims import Dims
+from trine.compat.tensorrt.enums import DataType
+from trine.compat.tensorrt.foundation import to_trine
 from trine.compat.tensorrt.layer import ILayer
 
 __all__ = [
     "IAssertionLayer",
+    "IAttentionBoundaryLayer",
+    "IAttentionInputLayer",
+    "IAttentionOutputLayer",
     "ICastLayer",
     "IConditionLayer",
     "ICumulativeLayer",
@@ -103,9 +109,29 @@ class IDynamicQuantizeLayer(ILayer):
 
     axis = p.axis("axis", "The dimension of the blocks.")
     block_size = p.integer("block_size", "How many elements share a scale.")
-    block_shape = p.dims("block_shape", "How many elements share a scale, for each dimension.")
     to_type = p.dtype("to_type", "The type of few bits.")
     scale_type = p.dtype("scale_type", "The scales' type.")
+
+    @property
+    def block_shape(self) -> Dims:
+        """How many elements share a scale, for each dimension."""
+        source = self.get_input(0)
+        rank = 0 if source is None else len(source.shape)
+        shape = [1] * rank
+        if rank:
+            shape[self.axis] = self.block_size
+        return Dims(shape)
+
+    @block_shape.setter
+    def block_shape(self, shape: Any) -> None:
+        sizes = [int(size) for size in shape]
+        along = [axis for axis, size in enumerate(sizes) if size != 1]
+        if len(along) != 1:
+            self._network._reporter.error(
+                "IDynamicQuantizeLayer::setBlockShape", f"blocks along one dimension; got {sizes}"
+            )
+            return
+        self.axis, self.block_size = along[0], sizes[along[0]]
 
 
 class INormalizationLayer(ILayer):
@@ -114,7 +140,18 @@ class INormalizationLayer(ILayer):
     epsilon = p.number("epsilon", "What is added to the variance.")
     axes = p.axes("axes", "The dimensions' bits.")
     num_groups = p.integer("num_groups", "How many groups the channels are in.")
-    compute_precision = p.dtype("compute_precision", "The type of the sums.")
+    _compute_precision: DataType | None = None
+
+    @property
+    def compute_precision(self) -> DataType:
+        """The type of the sums. Kept and shown: they are computed in the input's type."""
+        source = self.get_input(0)
+        return self._compute_precision or (DataType.FLOAT if source is None else source.dtype)
+
+    @compute_precision.setter
+    def compute_precision(self, dtype: DataType) -> None:
+        to_trine(dtype)
+        self._compute_precision = dtype
 
     @property
     def is_v2(self) -> bool:
@@ -189,7 +226,7 @@ class ILoopBoundaryLayer(ILayer):
     @property
     def loop(self) -> Any:
         """The loop."""
-        return self._network._loop_of(self._layer.loop)
+        return self._network._loop_of(self._layer.owner)
 
 
 class IRecurrenceLayer(ILoopBoundaryLayer):
@@ -200,13 +237,13 @@ class ILoopOutputLayer(ILoopBoundaryLayer):
     """What a loop gives."""
 
     axis = p.axis("axis", "The dimension along which turns' values are put together.")
-    kind = p.enum("kind", "LoopOutput", "The last turn's value, or all.")
+    kind = p.enum("kind", "LoopOutput", "The last turn's value, or all.", onto="output_kind")
 
 
 class ITripLimitLayer(ILoopBoundaryLayer):
     """How often a loop goes round."""
 
-    kind = p.enum("kind", "TripLimit", "A number, or while something holds.")
+    kind = p.enum("kind", "TripLimit", "A number, or while something holds.", onto="limit")
 
 
 class IIteratorLayer(ILoopBoundaryLayer):
@@ -222,7 +259,7 @@ class IIfConditionalBoundaryLayer(ILayer):
     @property
     def conditional(self) -> Any:
         """The conditional."""
-        return self._network._conditional_of(self._layer.conditional)
+        return self._network._conditional_of(self._layer.owner)
 
 
 class IConditionLayer(IIfConditionalBoundaryLayer):
@@ -235,3 +272,22 @@ class IIfConditionalInputLayer(IIfConditionalBoundaryLayer):
 
 class IIfConditionalOutputLayer(IIfConditionalBoundaryLayer):
     """What a conditional gives."""
+
+
+class IAttentionBoundaryLayer(ILayer):
+    """Where tensors enter or leave an attention."""
+
+    @property
+    def attention(self) -> Any:
+        """The attention."""
+        from trine.compat.tensorrt.flow import IAttention
+
+        return IAttention._of(self._network, self._layer)
+
+
+class IAttentionInputLayer(IAttentionBoundaryLayer):
+    """Where query, key and value enter an attention; trine's has none of its own."""
+
+
+class IAttentionOutputLayer(IAttentionBoundaryLayer):
+    """What an attention gives."""

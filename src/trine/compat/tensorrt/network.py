@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trine.compat.tensorrt import eras
-from trine.compat.tensorrt import properties as p
 from trine.compat.tensorrt.enums import current
-from trine.compat.tensorrt.foundation import to_trine
+from trine.compat.tensorrt.foundation import as_array, to_trine
 from trine.compat.tensorrt.layer import ILayer
 from trine.compat.tensorrt.layer_classes import layer_class
 from trine.compat.tensorrt.logger import Reporter
 from trine.compat.tensorrt.network_layers import LayerMethods
 from trine.compat.tensorrt.network_newer import NewerLayerMethods
 from trine.compat.tensorrt.network_old import OldLayerMethods
+from trine.compat.tensorrt.network_refused import RefusedMethods
 from trine.compat.tensorrt.tensor import ITensor
 from trine.errors import ConfigError, TrineError
 
@@ -28,7 +28,7 @@ _UNNAMED = "Unnamed Network 0"
 BATCH = "batch"  # the symbol of an implicit batch dimension
 
 
-class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods):
+class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods, RefusedMethods):
     """A network. Made by ``Builder.create_network``.
 
     A layer that cannot be added is logged and None is returned, as TensorRT does.
@@ -228,26 +228,9 @@ class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods):
         self._source = None
         self._attempt("INetworkDefinition::removeTensor", lambda: self._net.remove_tensor(theirs))
 
-    def mark_debug(self, tensor: ITensor) -> bool:
-        """Refused: engines are one compiled graph, whose inner tensors cannot be listened to."""
-        self._reporter.error(
-            "INetworkDefinition::markDebug",
-            f"tensor {tensor.name!r}: trine's engines show no inner tensors; mark it as an output instead",
-            "UNSUPPORTED_STATE",
-        )
-        return False
-
-    def unmark_debug(self, tensor: ITensor) -> bool:
-        """True: it is not marked."""
-        return True
-
-    def is_debug_tensor(self, tensor: ITensor) -> bool:
-        """Always False, see ``mark_debug``."""
-        return False
-
     def set_weights_name(self, weights: Any, name: str) -> bool:
         """Name the weights that a layer was given, for the refitter. False where no layer has these."""
-        array = p.as_array(weights)
+        array = as_array(weights)
         if array is None:
             return False
         self._weight_names[str(name)] = array

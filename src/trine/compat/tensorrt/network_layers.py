@@ -1,5 +1,7 @@
 """The ``add_*`` that every version of TensorRT has had."""
 
+# Which class shows a layer is decided when it is added:
+# mypy: disable-error-code="no-any-return"
 # ruff: noqa: A002  # TensorRT names its arguments input and type
 from __future__ import annotations
 
@@ -23,6 +25,11 @@ __all__ = ["LayerMethods"]
 def ints(values: Any) -> tuple[int, ...]:
     """A shape as Python ints. Raises TypeError for what is none."""
     return tuple(int(value) for value in values)
+
+
+def _third_from_last(rank: int) -> int:
+    """The axis that TensorRT takes where none is set, of `rank` dimensions with an implicit batch before them."""
+    return max(rank - 1 - 3, 0) + 1
 
 
 class LayerMethods(Checked):
@@ -111,12 +118,26 @@ class LayerMethods(Checked):
     def add_softmax(self, input: Any) -> kinds.ISoftMaxLayer:
         """Softmax; along which dimension, the layer's ``axes`` say."""
         source = self._unwrap(input)
-        return self._add("add_softmax", lambda: self._net.add_softmax(source))
+
+        def add() -> Any:
+            layer = self._net.add_softmax(source)
+            if self._hidden_axes:
+                layer.axes = 1 << _third_from_last(len(source.shape))
+            return layer
+
+        return self._add("add_softmax", add)
 
     def add_concatenation(self, inputs: Sequence[Any]) -> kinds.IConcatenationLayer:
         """Inputs one after the other."""
         sources = [self._unwrap(tensor) for tensor in inputs]
-        return self._add("add_concatenation", lambda: self._net.add_concatenation(sources))
+
+        def add() -> Any:
+            layer = self._net.add_concatenation(sources)
+            if self._hidden_axes:
+                layer.axis = _third_from_last(len(sources[0].shape))
+            return layer
+
+        return self._add("add_concatenation", add)
 
     def add_elementwise(self, input1: Any, input2: Any, op: Any) -> IElementWiseLayer:
         """A function of each pair of elements."""

@@ -1,5 +1,7 @@
 """The ``add_*`` that came with TensorRT 8, 10 and 11."""
 
+# Which class shows a layer is decided when it is added:
+# mypy: disable-error-code="no-any-return"
 # ruff: noqa: A002  # TensorRT names its arguments input and type
 from __future__ import annotations
 
@@ -12,7 +14,6 @@ from trine.compat.tensorrt.eras import Checked
 from trine.compat.tensorrt.foundation import to_trine
 from trine.compat.tensorrt.network_layers import ints
 from trine.compat.tensorrt.properties import trine_member
-from trine.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from trine.compat.tensorrt.flow import IAttention, IIfConditional, ILoop
@@ -25,6 +26,7 @@ class NewerLayerMethods(Checked):
     """See ``INetworkDefinition``, which has these."""
 
     _net: Any
+    _refuse: Callable[[str, str], None]
     _reporter: Reporter
     _implicit: bool
     _unwrap: Callable[[Any], Any]
@@ -191,24 +193,27 @@ class NewerLayerMethods(Checked):
         source, which = self._unwrap(input), self._unwrap(axes)
         return self._add("add_unsqueeze", lambda: self._net.add_unsqueeze(source, which))
 
-    def add_assertion(self, condition: Any, message: str) -> more.IAssertionLayer:
-        """Refuse to go on where a condition does not hold."""
-        holds = self._unwrap(condition)
-        if not hasattr(self._net, "add_assertion"):
-            self._refuse("add_assertion", "engines cannot stop half-way; check the condition outside")
-        return self._add("add_assertion", lambda: self._net.add_assertion(holds, str(message)))
-
     def add_attention(self, query: Any, key: Any, value: Any, norm_op: Any, causal: Any) -> IAttention | None:
         """Scaled dot-product attention; the query is not scaled, as in TensorRT."""
         from trine.compat.tensorrt.flow import IAttention
 
         sources = [self._unwrap(tensor) for tensor in (query, key, value)]
         kind = trine_member("AttentionNormalizationOp", norm_op)
-        masked: Any = causal if isinstance(causal, bool) else causal.name
         layer = self._attempt(
-            "INetworkDefinition::add_attention", lambda: self._net.add_attention(*sources, kind, masked)
+            "INetworkDefinition::add_attention", lambda: self._net.add_attention(*sources, kind, bool(causal))
         )
-        return None if layer is None else IAttention(self, layer)  # type: ignore[arg-type]
+        return None if layer is None else IAttention._of(self, layer)  # type: ignore[arg-type]
+
+    def add_attention_v2(self, query: Any, key: Any, value: Any, norm_op: Any, causal_kind: Any) -> IAttention | None:
+        """Scaled dot-product attention; `causal_kind` says from which corner a query sees keys."""
+        from trine.compat.tensorrt.flow import IAttention
+
+        sources = [self._unwrap(tensor) for tensor in (query, key, value)]
+        kind, corner = trine_member("AttentionNormalizationOp", norm_op), trine_member("CausalMaskKind", causal_kind)
+        layer = self._attempt(
+            "INetworkDefinition::add_attention_v2", lambda: self._net.add_attention_v2(*sources, kind, corner)
+        )
+        return None if layer is None else IAttention._of(self, layer)  # type: ignore[arg-type]
 
     def add_loop(self) -> ILoop | None:
         """A loop, to be filled by its own methods."""
@@ -223,20 +228,3 @@ class NewerLayerMethods(Checked):
 
         made = self._attempt("INetworkDefinition::add_if_conditional", lambda: self._net.add_if_conditional())
         return None if made is None else IIfConditional._of(self, made)  # type: ignore[arg-type]
-
-    def add_plugin_v2(self, inputs: Sequence[Any], plugin: Any) -> None:
-        """Refused: plugins are CUDA programs."""
-        self._refuse("add_plugin_v2", _NO_PLUGINS)
-
-    def add_plugin_v3(self, inputs: Sequence[Any], shape_inputs: Sequence[Any], plugin: Any) -> None:
-        """Refused: plugins are CUDA programs."""
-        self._refuse("add_plugin_v3", _NO_PLUGINS)
-
-    def _refuse(self, method: str, why: str) -> None:
-        self._reporter.failed(f"INetworkDefinition::{method}", UnsupportedError(why))
-
-
-_NO_PLUGINS = (
-    "trine runs no TensorRT plugins, which are compiled for one GPU; write the operator with the network's layers, or "
-    "as an ONNX function"
-)

@@ -1,5 +1,7 @@
 """The ``add_*`` of TensorRT 8 and older: two-dimensional names, and fully connected layers."""
 
+# Which class shows a layer is decided when it is added:
+# mypy: disable-error-code="no-any-return"
 # ruff: noqa: A002  # TensorRT names its arguments input and type
 from __future__ import annotations
 

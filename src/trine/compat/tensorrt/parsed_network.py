@@ -102,6 +102,8 @@ class ParsedTensor:
 class ParsedLayer:
     """A node of the model."""
 
+    is_parsed = True
+
     def __init__(self, network: ParsedNetwork, node: onnx.NodeProto, index: int) -> None:
         self._network = network
         self._node = node

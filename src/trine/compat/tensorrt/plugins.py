@@ -73,6 +73,10 @@ class PluginCreatorVersion(TensorRTEnum):
 class PluginField:
     """A named value for a plugin."""
 
+    name: Any = ""
+    data: Any = None
+    type: Any = PluginFieldType.UNKNOWN
+
     def __init__(self, name: Any = "", data: Any = None, type: Any = PluginFieldType.UNKNOWN) -> None:  # noqa: A002
         self.name, self.data, self.type = name, data, type
 

@@ -141,13 +141,13 @@ class Runtime(Checked):
 
 def _read_all(source: Any) -> bytes:
     """The bytes of a buffer or of a stream reader. Raises TypeError for anything else."""
+    pieces = []
     if isinstance(source, IStreamReaderV2):
-        read = lambda: source.read(_CHUNK, 0)  # noqa: E731
+        while piece := source.read(_CHUNK, 0):
+            pieces.append(bytes(piece))
     elif isinstance(source, IStreamReader):
-        read = lambda: source.read(_CHUNK)  # noqa: E731
+        while piece := source.read(_CHUNK):
+            pieces.append(bytes(piece))
     else:
         return source if type(source) is bytes else bytes(memoryview(source))
-    pieces = []
-    while piece := read():
-        pieces.append(bytes(piece))
     return b"".join(pieces)

@@ -44,7 +44,7 @@ class ITensor(Checked):
     @property
     def shape(self) -> Dims:
         """Its dimensions, -1 for each that only a call knows; without the batch where that is implicit."""
-        shape = self._tensor.shape
+        shape = self._network._attempt("ITensor::getDimensions", lambda: self._tensor.shape)
         if shape is None:
             return Dims()
         return Dims([dim if isinstance(dim, int) else -1 for dim in shape[self._network._hidden_axes :]])
@@ -56,7 +56,8 @@ class ITensor(Checked):
     @property
     def dtype(self) -> DataType:
         """Its element type. An output can be given another one: the engine then converts."""
-        return self._wanted or from_trine(self._tensor.dtype)
+        known = self._network._attempt("ITensor::getType", lambda: self._tensor.dtype)
+        return self._wanted or from_trine(known)
 
     @dtype.setter
     def dtype(self, dtype: DataType) -> None:
