@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ConstantLayer", "FillLayer", "NodeLayer"]
 
+_LAST_RANDOM = 21  # the last opset whose RandomUniformLike and RandomNormalLike ONNX Runtime has
+
 
 class ConstantLayer(Layer):
     """The same numbers, whatever the inputs. ``shape`` may be set to another one with as many elements."""
@@ -51,7 +53,8 @@ class FillLayer(Layer):
     LINSPACE takes alpha as the start and beta as the step; with as many steps as dimensions in input 2, each dimension
     has its own. RANDOM_UNIFORM lies between alpha and beta, RANDOM_NORMAL has the mean alpha and the deviation beta.
     Inputs 0 to 2, if set, give shape, alpha and beta while running. Random numbers differ at each call, so an engine
-    that returns them cannot be verified against its source.
+    that returns them cannot be verified against its source; and they need a network of opset 21, as no backend has the
+    newer operators.
     """
 
     kind = LayerType.FILL
@@ -101,6 +104,11 @@ class FillLayer(Layer):
         return w.set_dims(made, [None] * count if contents is None else list(contents))
 
     def _random(self, w: Writer, shape: ir.Value, alpha: ir.Value | None, beta: ir.Value | None) -> ir.Value:
+        if w.opset > _LAST_RANDOM:
+            raise w.error(
+                f"no backend has the random operators of ONNX opset {w.opset}; make the network with "
+                f"Network(name, opset={_LAST_RANDOM})"
+            )
         if not self.to_type.is_floating:
             raise w.error(f"random numbers are floating-point, got to_type={self.to_type.value}")
         like = w.op("ConstantOfShape", shape, value=ir.tensor(np.zeros(1, np.float32)))

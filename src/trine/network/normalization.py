@@ -40,10 +40,19 @@ class NormalizationLayer(Layer):
                 raise w.error(f"{label} is missing")
             if w.rank(value) > w.rank(x):
                 raise w.error(f"{label} {w.dims(value)} does not broadcast to the input {w.dims(x)}")
+            if self.num_groups == 1:
+                self._check_broadcast(w, label, w.dims(value), w.dims(x))
         if self.num_groups == 1:
             made = self._normalised(w, x, axes_of(w, self.axes, w.rank(x)))
             return [w.set_dims(w.op("Add", w.op("Mul", made, scale), bias), w.dims(x))]
         return [self._grouped(w, x, scale, bias)]
+
+    def _check_broadcast(self, w: Writer, label: str, own: Sequence[Any], dims: Sequence[Any]) -> None:
+        for size, dim in zip(reversed(own), reversed(dims), strict=False):
+            if isinstance(size, int) and isinstance(dim, int) and size not in (1, dim):
+                raise w.unfinished(  # with num_groups, it may be one number for each group
+                    f"{label} {tuple(own)} does not broadcast to the input {tuple(dims)}"
+                )
 
     def _normalised(self, w: Writer, x: ir.Value, axes: list[int]) -> ir.Value:
         mean = w.op("ReduceMean", x, w.ints(axes), keepdims=1)

@@ -179,7 +179,9 @@ class OneHotLayer(Layer):
         if w.dims(values) != (2,):
             raise w.error(f"the values are two, off and on: wanted shape (2,), got {w.dims(values)}")
         w.axis(self.axis, w.rank(indices) + 1)
-        return [w.op("OneHot", indices, depth, values, axis=self.axis)]
+        # Backends have this for indices of int64 only.
+        places, length = w.cast(indices, DataType.INT64), w.cast(depth, DataType.INT64)
+        return [w.op("OneHot", places, length, values, axis=self.axis)]
 
 
 class ReverseSequenceLayer(Layer):
