@@ -259,6 +259,16 @@ def test_attention_of_any_rank(leading: tuple[int, ...], mask: bool) -> None:
     assert "Attention" in [node.op_type for node in imported.model.graph]
 
 
+@pytest.mark.parametrize("heads", [(1,), ()])
+def test_attention_of_many_heads_over_one_of_keys(heads: tuple[int, ...]) -> None:
+    def attend(self: Any, x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(x, keys, keys + 1)
+
+    imported = import_model(user.module(attend), (rand(2, 4, 5, 8), rand(*[2] * len(heads), *heads, 6, 8)))
+    if heads:
+        assert_same_answers(imported, {"x": rand(3, 4, 5, 8), "keys": rand(3, 1, 6, 8)})
+
+
 def test_tensor_data_and_constants_made_in_forward() -> None:
     imported = import_model(user.module(user.own_data), rand(2, 4))
     assert_same_answers(imported, {"x": rand(3, 4)})

@@ -28,11 +28,21 @@ def _attention(
     *rest: Any,
     **options: Any,
 ) -> torch.Tensor:
-    """``scaled_dot_product_attention`` of any rank, as one of 4-D tensors (batch, heads, length, width)."""
+    """``scaled_dot_product_attention`` of any rank, as one of 4-D tensors (batch, heads, length, width).
+
+    Where keys are broadcast, as in attention with many queries' heads over one head of keys, they are so beforehand.
+    """
     attend = functional.scaled_dot_product_attention
-    rank, leading = query.dim(), query.shape[:-2]
-    same = rank == key.dim() == value.dim() and key.shape[:-2] == leading == value.shape[:-2]
-    if rank == 4 or not same:
+    if options.get("enable_gqa"):
+        return attend(query, key, value, attn_mask, *rest, **options)
+    leading = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        query.shape[:-2], key.shape[:-2], value.shape[:-2]
+    )
+    query, key, value = (
+        tensor if tensor.shape[:-2] == leading else tensor.expand(*leading, *tensor.shape[-2:])
+        for tensor in (query, key, value)
+    )
+    if query.dim() == 4:
         return attend(query, key, value, attn_mask, *rest, **options)
     if attn_mask is not None and attn_mask.dim() > 2:
         attn_mask = _four_dims(attn_mask.expand(*leading, *attn_mask.shape[-2:]))
