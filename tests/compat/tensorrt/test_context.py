@@ -181,6 +181,6 @@ def test_networks_that_cannot_be_built_give_none() -> None:
     config.add_optimization_profile(builder.create_optimization_profile())
     assert builder.build_serialized_network(network, config) is None
     assert "missing the dynamic input 'x'" in LOGGER.errors[-1]
-    config.set_flag(trt.BuilderFlag.INT8)
+    config.set_flag(trt.BuilderFlag.FP8)
     assert builder.build_serialized_network(network, config) is None
-    assert "INT8" in LOGGER.errors[-1]
+    assert "FP8" in LOGGER.errors[-1]

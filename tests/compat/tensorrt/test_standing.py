@@ -40,7 +40,7 @@ def test_most_of_ten_works() -> None:
     outside = ("IPlugin", "Plugin", "IAlgorithm", "DimsExprs", "IDimensionExpr", "IExprBuilder", "DynamicPlugin")
     counted = [entry for entry in standings("10.0") if not entry.cls.startswith(outside)]
     working = sum(entry.list == WORKS for entry in counted)
-    assert working / len(counted) >= 0.83
+    assert working / len(counted) >= 0.85
 
 
 def test_refused_classes_say_why() -> None:

@@ -207,8 +207,10 @@ class Builder(Checked):
 
     @property
     def platform_has_fast_int8(self) -> bool:
-        """False: INT8 engines cannot be built here yet."""
-        return False
+        """Whether this CPU has instructions for products of int8."""
+        from trine.runtime.cpu.features import cpu_flags
+
+        return not cpu_flags().isdisjoint(("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
 
     @property
     def platform_has_tf32(self) -> bool:

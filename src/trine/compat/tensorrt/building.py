@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trine.compat.tensorrt.int8_builds import quantized
 from trine.compat.tensorrt.plan_info import PlanInfo
 from trine.compat.tensorrt.refitter import SOURCE_PLAN
 from trine.errors import ConfigError, UnsupportedError
@@ -24,8 +25,6 @@ __all__ = ["build", "check", "lower_precisions"]
 
 Ranges = dict[str, ShapeRange]
 _REFUSED_FLAGS = {
-    "INT8": "trine cannot build INT8 engines from calibrators yet; build in FP16, BF16 or FP32, or put "
-    "quantize and dequantize layers into the network",
     "FP8": "trine cannot lower a network to FP8 yet; put quantize and dequantize layers into it",
     "INT4": "trine cannot lower a network to INT4 yet; put dequantize layers into it",
     "FP4": "trine cannot lower a network to FP4 yet; put dequantize layers into it",
@@ -33,6 +32,7 @@ _REFUSED_FLAGS = {
     "WEIGHTLESS": "trine's engines hold their weights: the graph is compiled from them where it is loaded",
     "REFIT_IDENTICAL": "trine's engines hold their weights: there is no stripped plan to refit",
 }
+_INT8_BUDGET = 0.1
 _PHASES = ("Import", "Optimize", "Compile and time", "Verify")
 
 
@@ -47,6 +47,11 @@ def build(
 
     profiles = check(network, config, max_batch_size)
     source = _source(network)
+    options: dict[str, Any] = {}
+    if "INT8" in config._flags:
+        source = quantized(network, config, source, profiles[0], reporter)
+        # Backends round and saturate in different places, by a level of 127 here and there.
+        options["accuracy_budget"] = _INT8_BUDGET
     with _watched(config) as go_on, _cache_file(config) as cache:
         if not go_on():
             reporter.info("the progress monitor ended the build")
@@ -59,6 +64,7 @@ def build(
             shapes=_union(profiles),
             timing_cache=cache,
             threads=max_threads or None,
+            **options,
         )
         if not go_on(len(_PHASES)):
             engine.close()
@@ -86,7 +92,7 @@ def check(network: INetworkDefinition, config: IBuilderConfig, max_batch_size: i
         raise UnsupportedError(f"EngineCapability.{config._capability}: trine builds standard engines only")
     for flag in sorted(config._flags & _REFUSED_FLAGS.keys()):
         raise UnsupportedError(f"BuilderFlag.{flag}: {_REFUSED_FLAGS[flag]}")
-    lowered = config._flags & {"FP16", "BF16"}
+    lowered = config._flags & {"FP16", "BF16", "INT8"}
     if network._strongly_typed() and lowered:
         raise ConfigError(
             f"BuilderFlag.{sorted(lowered)[0]} and a strongly typed network: its types are as written; cast in it"

@@ -28,7 +28,6 @@ _WHOLE_GRAPH = "precision is chosen for the whole graph"
 _TUNING = "trine times each of its few tactics until the median is steady"
 _SHAPE_INPUTS = "no input's values are needed before a call: shapes are computed with everything else"
 _STREAMING = "weights stay where they are mapped"
-_NO_RANGES = "INT8 engines cannot be built from ranges yet"
 _ALWAYS = "it is always so"
 
 # "Class.member ..." : why it has no effect.
@@ -57,10 +56,9 @@ _ACCEPTED_TEXT = {
     _SHAPE_INPUTS: "IOptimizationProfile.set_shape_input IOptimizationProfile.get_shape_input"
     " ICudaEngine.get_profile_shape_input IExecutionContext.get_shape",
     _STREAMING: "ICudaEngine.weight_streaming_budget ICudaEngine.weight_streaming_budget_v2",
-    _NO_RANGES: "ITensor.dynamic_range ITensor.set_dynamic_range ITensor.reset_dynamic_range"
-    " IBuilderConfig.int8_calibrator IBuilderConfig.set_calibration_profile IBuilderConfig.get_calibration_profile"
-    " IBuilderConfig.quantization_flags IBuilderConfig.set_quantization_flag IBuilderConfig.clear_quantization_flag"
-    " IBuilderConfig.get_quantization_flag QuantizationFlag.* CalibrationAlgoType.*",
+    "calibration looks at the network as it was written": "IBuilderConfig.quantization_flags"
+    " IBuilderConfig.set_quantization_flag IBuilderConfig.clear_quantization_flag"
+    " IBuilderConfig.get_quantization_flag QuantizationFlag.*",
     _ALWAYS: "IAttention.decomposable ILayer.num_ranks IAttention.num_ranks"
     " INetworkDefinition.mark_weights_refittable INetworkDefinition.unmark_weights_refittable"
     " INetworkDefinition.are_weights_marked_refittable",
@@ -90,8 +88,7 @@ _REFUSED_TEXT = {
     _NO_DEBUG: "INetworkDefinition.mark_debug INetworkDefinition.mark_unfused_tensors_as_debug_tensors"
     " IExecutionContext.set_tensor_debug_state",
     "an engine cannot stop half-way": "INetworkDefinition.add_assertion IAssertionLayer.message",
-    "INT8 engines cannot be built from calibrators yet": "BuilderFlag.INT8 IInt8Calibrator.* IInt8EntropyCalibrator.*"
-    " IInt8EntropyCalibrator2.* IInt8LegacyCalibrator.* IInt8MinMaxCalibrator.* Refitter.set_dynamic_range",
+    "INT8 ranges are part of the engine's graph": "Refitter.set_dynamic_range",
     "trine does not lower a network to this type": "BuilderFlag.FP8 BuilderFlag.INT4 BuilderFlag.FP4",
     "an engine holds its weights": "BuilderFlag.STRIP_PLAN BuilderFlag.WEIGHTLESS BuilderFlag.REFIT_IDENTICAL"
     " SerializationFlag.EXCLUDE_WEIGHTS",
