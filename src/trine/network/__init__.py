@@ -28,6 +28,7 @@ from trine.network.operations import (
     TripLimit,
     UnaryOperation,
 )
+from trine.network.python_program import to_python
 from trine.network.tensor import Tensor
 
 __all__ = [
@@ -58,4 +59,5 @@ __all__ = [
     "TopKOperation",
     "TripLimit",
     "UnaryOperation",
+    "to_python",
 ]

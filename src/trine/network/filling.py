@@ -156,6 +156,7 @@ class NodeLayer(Layer):
     def write(self, w: Writer, inputs: list[Any]) -> Sequence[ir.Value]:
         """The node."""
         version = None if not self.domain else self.network.domains.setdefault(self.domain, 1)
-        return w.ops(
-            self.op_type, inputs, self.attributes, outputs=self.num_outputs, domain=self.domain, version=version
-        )
+        attributes = {
+            key: ir.tensor(value) if isinstance(value, np.ndarray) else value for key, value in self.attributes.items()
+        }
+        return w.ops(self.op_type, inputs, attributes, outputs=self.num_outputs, domain=self.domain, version=version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import onnx
@@ -213,6 +214,12 @@ class Network(ComputingLayers, ArrangingLayers):
             )
         data: bytes = ir.to_proto(model).SerializeToString()
         return data
+
+    def to_python(self, path: str | Path | None = None) -> str:
+        """The program that makes this network, written to ``path`` if given; see ``trine.network.to_python``."""
+        from trine.network.python_program import to_python
+
+        return to_python(self, path)
 
     def _output(self, tensor: Tensor, value: ir.Value, scope: Scope) -> ir.Value:
         """The value that will be the output: made by a node, and called as the tensor is."""
