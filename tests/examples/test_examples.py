@@ -32,6 +32,8 @@ def test_every_example_is_tested() -> None:
     assert scripts == {
         "01_classify_a_photo/classify_a_photo.py",
         "02_mnist_train_to_engine/train_to_engine.py",
+        "03_torch2trt/torch2trt_program.py",
+        "04_mnist_layer_by_layer/mnist_layer_by_layer.py",
     }
 
 
@@ -52,3 +54,26 @@ def test_train_to_engine_keeps_the_accuracy(tmp_path: Path) -> None:
     difference = re.search(r"^largest difference +(\S+) in the logits$", printed, re.MULTILINE)
     assert difference, printed
     assert float(difference[1]) < 1e-3, printed
+
+
+@pytest.mark.slow
+def test_a_torch2trt_program_answers_as_pytorch_does(tmp_path: Path) -> None:
+    printed = run_example("03_torch2trt/torch2trt_program.py", tmp_path)
+    differences = re.findall(r"^largest difference +(\S+)$", printed, re.MULTILINE)
+    assert len(differences) == 2, printed
+    assert all(0 < float(difference) < 1e-3 for difference in differences), printed
+    assert re.search(r"^class, PyTorch and trine +967 967$", printed, re.MULTILINE), printed  # 967 is espresso
+    assert re.search(r"^loaded, same answer +True$", printed, re.MULTILINE), printed
+    assert re.search(r"^ReLU6 layers converted +33$", printed, re.MULTILINE), printed  # 1 + 31 + 1
+
+
+@pytest.mark.slow
+def test_a_network_layer_by_layer_keeps_the_accuracy(tmp_path: Path) -> None:
+    printed = run_example("04_mnist_layer_by_layer/mnist_layer_by_layer.py", tmp_path)
+    accuracy = dict(re.findall(r"^accuracy, (\w+) +(0\.\d{4}|1\.0000)$", printed, re.MULTILINE))
+    assert accuracy["trine"] == accuracy["PyTorch"], printed
+    assert float(accuracy["trine"]) > 0.95, printed
+    difference = re.search(r"^largest difference +(\S+) in the logits$", printed, re.MULTILINE)
+    assert difference, printed
+    assert float(difference[1]) < 1e-3, printed
+    assert (tmp_path / "sample.engine").stat().st_size > 2**20
