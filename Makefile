@@ -49,6 +49,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python scripts/write_pass_docs.py --check
+	$(BIN)/python scripts/write_compat_docs.py --check
 	$(BIN)/python scripts/check_links.py
 	$(BIN)/python scripts/run_doc_code.py
 

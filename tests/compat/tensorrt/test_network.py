@@ -113,7 +113,8 @@ def test_numbers_and_names_of_enums() -> None:
     assert trt.DataType.HALF.itemsize == 2
     assert trt.nptype(trt.int8) is np.int8
     assert str(trt.ActivationType.TANH) == "ActivationType.TANH"
-    assert trt.volume(trt.Dims([2, 3, 4])) == 24
+    assert trt.volume(trt.Dims([2, 3, 4])) == np.prod(trt.Dims3(2, 3, 4)) == 24
+    assert np.zeros(trt.Dims2(2, 3)).shape == (2, 3)
     assert trt.Logger.Severity.ERROR < trt.Logger.WARNING
     assert trt.SliceMode is trt.SampleMode
 

@@ -20,8 +20,6 @@ from trine.compat.tensorrt import enums, eras
 from trine.compat.tensorrt.foundation import DTYPES
 from trine.compat.tensorrt.refused import REFUSED_CLASSES, refused_class
 
-__all__ = ["names"]
-
 _HOMES: dict[str, str] = {}
 for _module, _names in {
     "builder": "Builder",
@@ -85,6 +83,8 @@ def _resolve(name: str) -> Any:
     """What the module has under ``name`` in the active era. Raises AttributeError for what it has not."""
     if name == "__version__":
         return eras.reported_version()
+    if name == "__all__":
+        return [known for known in names() if not known.startswith("_")]
     if _shown(name):
         if name in DTYPES:
             return DTYPES[name]
