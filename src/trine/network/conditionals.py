@@ -128,5 +128,5 @@ class IfConditional:
             branches.append(ir.AttrGraph(f"{label}_branch", graph))
         facts = [layer.get_output(0)._facts for layer in self.outputs]
         values = assembler.node(scope, "If", [condition], facts, self.name, branches)
-        for layer, value in zip(self.outputs, values, strict=True):
-            scope.values[layer.get_output(0)] = value
+        for output, value in zip(self.outputs, values, strict=True):
+            scope.values[output.get_output(0)] = value

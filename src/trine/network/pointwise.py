@@ -119,8 +119,8 @@ class ActivationLayer(Layer):
                 x = w.op("Mul", x, w.scalar(self.beta, x))
             made = w.op(op_type, x)
             return [made if self.alpha == 1 else w.op("Mul", made, w.scalar(self.alpha, made))]
-        values = (self.alpha, self.beta)
-        return [w.op(op_type, x, **dict(zip(names, values, strict=False)))]
+        attributes: dict[str, Any] = dict(zip(names, (self.alpha, self.beta), strict=False))
+        return [w.op(op_type, x, **attributes)]
 
     def _limit(self, w: Writer, limit: float, x: ir.Value) -> ir.Value | None:
         return None if math.isinf(limit) else w.scalar(limit, x)

@@ -210,7 +210,7 @@ def as_tensor(value: Any, where: str, *, share: bool = False) -> ir.TensorProtoc
     if torch is not None and isinstance(value, torch.Tensor):
         value = value.detach().cpu().contiguous()
         return ir.tensor(value if share else value.clone())
-    if isinstance(value, ir.TensorProtocol) and not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray) and isinstance(value, ir.TensorProtocol):
         return value
     if hasattr(value, "numpy") and not isinstance(value, np.ndarray):
         value = value.numpy()
