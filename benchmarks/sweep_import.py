@@ -16,6 +16,7 @@ import concurrent.futures
 import functools
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def worker(name: str, threads: int) -> None:
     try:
         result = check_one(name, threads)
     except Exception as err:  # noqa: BLE001 - whatever a model does is that model's result
-        result = {"passed": False, "reason": f"{type(err).__name__}: {str(err).strip()[:700]}"}
+        said = re.sub(r"\S*site-packages/", "", str(err).strip())  # where a library lies is nobody's business
+        result = {"passed": False, "reason": f"{type(err).__name__}: {said[:700]}"}
     print(json.dumps(result))
 
 
