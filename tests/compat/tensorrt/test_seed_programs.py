@@ -12,7 +12,6 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-import trine.compat.pycuda.autoinit  # noqa: F401  # makes a context, as pycuda's does
 import trine.compat.tensorrt as trt
 from trine.compat.pycuda import driver as cuda
 from trine.compat.tensorrt import eras
@@ -44,6 +43,15 @@ def net() -> Net:
     """With weights from a fixed seed."""
     torch.manual_seed(3)
     return Net().eval()
+
+
+@pytest.fixture(autouse=True)
+def context() -> Iterator[cuda.Context]:
+    """A current context, as pycuda.autoinit makes one for a program."""
+    cuda.init()
+    context = cuda.Device(0).make_context()
+    yield context
+    context.pop()
 
 
 @pytest.fixture(params=[None, "7", "8"])
