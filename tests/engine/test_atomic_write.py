@@ -160,8 +160,9 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, error: type[BaseExceptio
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     child = python(
         """
-        import sys
+        import signal, sys
         from trine.engine.atomic_write import write_atomically
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
         def parts():
             print("started", flush=True)
             while True:
