@@ -12,7 +12,7 @@ import errno
 import mmap
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
@@ -28,10 +28,10 @@ from trine.engine.onnx_wire import check_self_contained
 from trine.engine.portable_graph import PortableGraph, Weight, nbytes_of, weight_offsets
 from trine.errors import ConfigError, EngineFormatError
 
-__all__ = ["EngineContents", "engine_to_bytes", "read_engine", "write_engine"]
+__all__ = ["PLAN_PREFIX", "EngineContents", "engine_to_bytes", "read_engine", "write_engine"]
 
 _FIXED = ("manifest", "graph", "weights")  # these sections, in this order; then the plans
-_PLAN = "plan/"
+PLAN_PREFIX = "plan/"  # a plan's section is called this and its device
 _MAX_WEIGHTS = 1_000_000
 _MAX_NAME = 4096
 _MAX_GRAPH_BYTES = 64 * 2**20  # without its weights; with it, reading takes at most the file's size + 64 MB
@@ -64,7 +64,7 @@ def _encode(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes]
             "make its large constants weights"
         )
     for device in plans:
-        if not _is_plan(_PLAN + device):
+        if not _is_plan(PLAN_PREFIX + device):
             raise ConfigError(f"plan name {device!r}: wanted a short identifier such as 'cpu'")
     offsets = weight_offsets([weight.nbytes for weight in graph.weights])
     table, weights, end = [], [], 0
@@ -91,7 +91,7 @@ def _encode(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes]
         "manifest": [memoryview(text)],
         "graph": [memoryview(graph.model)],
         "weights": weights,
-        **{_PLAN + device: [memoryview(plan).cast("B")] for device, plan in plans.items()},
+        **{PLAN_PREFIX + device: [memoryview(plan).cast("B")] for device, plan in plans.items()},
     }
     return container.encode({"weights": table}, sections)
 
@@ -111,12 +111,12 @@ class EngineContents:
     _data: memoryview
     _mapping: mmap.mmap | None
 
-    def verify_checksums(self, *sections: str) -> None:
-        """Hash these sections, or every one. Raises EngineFormatError naming the first damaged one."""
+    def verify_checksums(self, sections: Collection[str] | None = None) -> None:
+        """Hash these sections; None: every one. Raises EngineFormatError naming the first damaged one."""
         if not self._data:
             raise ConfigError("this engine file is closed; open it again with read_engine")
         for name, section in self.layout.sections.items():
-            if not sections or name in sections:
+            if sections is None or name in sections:
                 container.verify_section(self._data, section)
 
     def close(self) -> None:
@@ -180,12 +180,12 @@ def read_engine(
     except ValueError as err:
         raise EngineFormatError(f"is not a sound ONNX graph: {err}", "graph") from err
     weights = _read_weights(layout, content("weights"))
-    plans = {name.removeprefix(_PLAN): content(name) for name in sections if name.startswith(_PLAN)}
+    plans = {name.removeprefix(PLAN_PREFIX): content(name) for name in sections if name.startswith(PLAN_PREFIX)}
     return EngineContents(manifest, PortableGraph(model, weights), plans, layout, path, data, mapping)
 
 
 def _is_plan(name: str) -> bool:
-    device = name.removeprefix(_PLAN)
+    device = name.removeprefix(PLAN_PREFIX)
     return device.isascii() and device.isidentifier() and len(device) <= 48
 
 
@@ -231,9 +231,9 @@ def _check_header(layout: container.Layout) -> None:
     if tuple(names[: len(_FIXED)]) != _FIXED:
         raise EngineFormatError(f"wanted sections {', '.join(_FIXED)} first; got {', '.join(names[:3])}", "header")
     for name in names[len(_FIXED) :]:
-        if name.startswith(_PLAN) and not _is_plan(name):
+        if name.startswith(PLAN_PREFIX) and not _is_plan(name):
             raise EngineFormatError(f"plan name {name!r}: wanted a short identifier", "header")
-        if not name.startswith(_PLAN) and not layout.is_newer:
+        if not name.startswith(PLAN_PREFIX) and not layout.is_newer:
             raise EngineFormatError(f"unknown section {name!r}", "header")
 
 

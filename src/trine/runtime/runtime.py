@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from trine.engine.engine import Engine
-from trine.engine.format import read_engine
+from trine.engine.format import PLAN_PREFIX, read_engine
 from trine.engine.manifest import Manifest
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import BuildError, MissingDependencyError
@@ -44,7 +44,7 @@ def load(source: str | Path | bytes, *, threads: int | None = None, tiered: bool
         MissingDependencyError: no backend is installed.
     """
     contents = read_engine(Path(source).expanduser() if isinstance(source, str) else source, check="header")
-    contents.verify_checksums(*(section for section in contents.layout.sections if section != "weights"))
+    contents.verify_checksums([PLAN_PREFIX + device for device in contents.plans])
     plans = {name: bytes(data) for name, data in contents.plans.items()}
     plan = CpuPlan.from_bytes(plans[CPU_PLAN]) if CPU_PLAN in plans else None
     if threads is not None and plan is not None:
@@ -53,7 +53,7 @@ def load(source: str | Path | bytes, *, threads: int | None = None, tiered: bool
     backend = plan.tactic if plan is not None and not tiered else "onnxruntime"
     importing = threading.Thread(target=import_backend, args=(backend,), name="trine-import", daemon=True)
     importing.start()  # while the weights are hashed, which leaves the interpreter free
-    contents.verify_checksums("weights")
+    contents.verify_checksums(["weights"])
     tiers = _compile_tiered(plan, manifest, graph) if tiered and plan is not None else None
     if plan is not None and tiers is not None:
         return Engine(manifest, graph, plans, plan, tiers, owner=contents)
