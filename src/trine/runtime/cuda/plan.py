@@ -1,0 +1,83 @@
+"""CudaPlan: what the builder made for one GPU architecture: cubins, weights, and a list of launches for each bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Bucket", "CudaPlan", "Kernel", "LaunchRecord"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled kernel. ``cubin`` is the machine code, ``symbol`` the function in it; shared memory in bytes.
+
+    parameters: the type of each that the launch gives, in order: "pointer", "i32", "i64", "fp32" or "tensormap" (the
+    128-byte descriptor, followed by its shape as i32 and strides as i64 where ``expanded`` says how many axes).
+    ``null_pointers``: how many null pointers end the parameter list (Triton's scratch memories).
+    """
+
+    name: str
+    symbol: str
+    cubin: bytes
+    shared_bytes: int
+    threads: int
+    parameters: tuple[str, ...]
+    null_pointers: int = 2
+    cluster: tuple[int, int, int] = (1, 1, 1)
+
+
+@dataclass(frozen=True)
+class LaunchRecord:
+    """One launch of a bucket.
+
+    arguments, one of:
+        ("arena", byte offset)   ("weight", byte offset)          memory of the context, memory of the engine
+        ("input", index, byte offset)  ("output", index, byte offset)   the caller's memory, in the manifest's order
+        ("rows", factor)                                          the call's rows times factor, an i32
+        ("i32" | "i64" | "fp32", value)
+        ("tensormap", {"base": [one of the addresses above], "dtype": "fp16", "shape": [...], "strides": [...],
+            "box": [...], "swizzle": 0 | 32 | 64 | 128, "im2col": null | {"lower": [...], "upper": [...],
+            "channels": int, "pixels": int}})
+            shape, strides (elements) and box in the order of the axes, outermost first.
+    reads, writes: (place, first byte, end byte) with place "arena", "input i" or "output i": what the order of
+        launches has to respect. Weights are left out.
+    group: index into the bucket's groups.
+    """
+
+    kernel: int
+    grid: tuple[int, int, int]
+    arguments: tuple[tuple[Any, ...], ...]
+    reads: tuple[tuple[str, int, int], ...]
+    writes: tuple[tuple[str, int, int], ...]
+    group: int
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Everything for calls of up to ``rows`` rows. groups: what the inspector shows of each group of launches:
+    name, kind, tactic, configuration, latency_us (or None), bytes and operations (the roofline)."""
+
+    rows: int
+    arena_bytes: int
+    launches: tuple[LaunchRecord, ...]
+    groups: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class CudaPlan:
+    """target: "sm_90". weights: one blob, uploaded once for all contexts. row_axis: whether axis 0 of every input and
+    output is the rows; without it there is one bucket for each exact shape. inputs, outputs: shape of one row (or the
+    whole shape without rows) and dtype, in the manifest's order."""
+
+    target: str
+    precision: str
+    kernels: tuple[Kernel, ...]
+    buckets: tuple[Bucket, ...]
+    weights: bytes | memoryview
+    inputs: tuple[tuple[tuple[int, ...], str], ...]
+    outputs: tuple[tuple[tuple[int, ...], str], ...]
+    rows_vary: bool = True
+    versions: Mapping[str, str] = field(default_factory=dict)
+    device_name: str = ""
