@@ -1,24 +1,23 @@
 """Timing contenders fairly in one process: they take turns, in an order that rotates, with a pause between.
 
 The pause lets a backend's spinning threads go to sleep (ONNX Runtime's spin for up to 60 ms after a
-call), so that nobody pays for the one before. A turn of short calls begins with one that is not counted,
-which warms the caches again.
+call), so that nobody pays for the one before.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from trine.builder.timing import SETTLE_S
+from trine.builder.timing import SETTLE_S, take_turn
 
 __all__ = ["Spread", "interleave", "spread"]
 
-TURN_S = 0.03  # a turn repeats calls shorter than this
-SHORT_S = 0.1  # calls shorter than this are warmed up at every turn
+WARM_UP = 3  # calls of each before the first turn
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,11 @@ def interleave(
 
     At least ``min_rounds`` rounds are made, however long they take.
     """
-    names = list(contenders)
-    last_s: dict[str, float] = {}
-    for name, call in contenders.items():
-        for index in range(3):
-            started = time.perf_counter()
-            call(inputs[index % len(inputs)])
-            last_s[name] = time.perf_counter() - started
+    calls = {name: _on_each(call, inputs) for name, call in contenders.items()}
+    for call in calls.values():
+        for _ in range(WARM_UP):
+            call()
+    names = list(calls)
     samples: dict[str, list[float]] = {name: [] for name in names}
     deadline = time.perf_counter() + seconds
     rounds = 0
@@ -73,25 +70,12 @@ def interleave(
         for position in range(len(names)):
             name = names[(position + rounds) % len(names)]
             time.sleep(SETTLE_S)
-            _turn(contenders[name], inputs, rounds, samples[name], warm=last_s[name] < SHORT_S)
-            last_s[name] = samples[name][-1] / 1e3
+            take_turn(calls[name], samples[name])
         rounds += 1
     return {name: spread(samples[name]) for name in names}
 
 
-def _turn(
-    call: Callable[[Any], object], inputs: Sequence[Any], first: int, samples: list[float], *, warm: bool
-) -> None:
-    if warm:
-        call(inputs[first % len(inputs)])
-    turn_started = time.perf_counter()
-    index = first
-    while True:
-        index += 1
-        array = inputs[index % len(inputs)]
-        started = time.perf_counter()
-        call(array)
-        ended = time.perf_counter()
-        samples.append((ended - started) * 1e3)
-        if ended - turn_started >= TURN_S:
-            return
+def _on_each(call: Callable[[Any], object], inputs: Sequence[Any]) -> Callable[[], object]:
+    """``call`` on the next of ``inputs``, each time."""
+    rotation = itertools.cycle(inputs)
+    return lambda: call(next(rotation))

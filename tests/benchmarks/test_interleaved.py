@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from trine.builder import timing
+
 MODULE = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "interleaved.py"))
 
 
 def test_everyone_gets_as_many_turns_and_the_same_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int]] = []
     contenders = {name: (lambda x, name=name: calls.append((name, x))) for name in ("a", "b", "c")}
-    settings = MODULE["interleave"].__globals__
-    monkeypatch.setitem(settings, "PAUSE_S", 0.0)
-    monkeypatch.setitem(settings, "TURN_S", 0.0)  # one counted call a turn
+    monkeypatch.setitem(MODULE["interleave"].__globals__, "SETTLE_S", 0.0)
+    monkeypatch.setattr(timing, "TURN_S", 0.0)  # one counted call a turn
     found = MODULE["interleave"](contenders, [0, 1, 2], seconds=0.0, min_rounds=6)
     assert {name: time.calls for name, time in found.items()} == {"a": 6, "b": 6, "c": 6}
     by_name = {name: [x for who, x in calls if who == name] for name in contenders}
