@@ -120,7 +120,7 @@ class Prologue:
 
 @dataclass(frozen=True)
 class Epilogue:
-    """What happens to the sum: ``act_after(act(sum + bias) + residual)``, in fp32. ``residual`` has the output's shape."""
+    """What happens to the sum: ``act_after(act(sum + bias) + residual)``, in fp32. residual has the output's shape."""
 
     bias: View | None = None
     act: Activation = NO_ACTIVATION
@@ -283,8 +283,8 @@ class SqueezeExcite(Group):
 @dataclass(frozen=True)
 class Expr:
     """A pointwise expression. ``op``: "input" (``index``), "constant" (``value``), "cast" (``dtype``), "act"
-    (``activation``), or a function of ``args``: add sub mul div pow min max mod neg abs sqrt rsqrt reciprocal exp log erf sin cos
-    floor ceil round sign sigmoid tanh not and or eq lt le gt ge where isnan."""
+    (``activation``), or a function of ``args``: add sub mul div pow min max mod neg abs sqrt rsqrt reciprocal exp log
+    erf sin cos floor ceil round sign sigmoid tanh not and or eq lt le gt ge where isnan."""
 
     op: str
     args: tuple[Expr, ...] = ()
@@ -300,11 +300,14 @@ class Pointwise(Group):
     fp32 and rounded once, when stored. A copy is the expression that is its only input.
 
     ``by_rows``: axis 0 counts the caller's rows: of an input's or output's rows beyond the call's, nothing is touched.
+    ``zero_after``: so many elements after each run of y's last axis (stride 1) are padding and become 0, as the fourth
+    channel of a network's input does.
     """
 
     inputs: tuple[View, ...]
     expr: Expr
     by_rows: bool = False
+    zero_after: int = 0
 
 
 def _views(node: Any) -> list[View]:
