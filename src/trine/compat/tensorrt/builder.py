@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trine.compat.tensorrt import eras
 from trine.compat.tensorrt.config import IBuilderConfig
-from trine.compat.tensorrt.enums import current
+from trine.compat.tensorrt.enums import current, names_in
 from trine.compat.tensorrt.eras import Checked, retired, warn_retired
 from trine.compat.tensorrt.foundation import IHostMemory
 from trine.compat.tensorrt.logger import Reporter
@@ -50,9 +50,9 @@ class Builder(Checked):
         Up to TensorRT 9 no flag means that shapes leave the batch out; since 10 they always have it. Where no era is
         chosen they have it too, unless the network begins with a retired layer on a picture without a batch.
         """
-        from trine.compat.tensorrt.network import INetworkDefinition, creation_flags
+        from trine.compat.tensorrt.network import INetworkDefinition
 
-        names = creation_flags(int(flags))
+        names = names_in("NetworkDefinitionCreationFlag", flags)
         implicit = eras.before(10) and "EXPLICIT_BATCH" not in names
         return INetworkDefinition(self, names, int(flags), implicit)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trine.compat.tensorrt.config_devices import DeviceOptions
-from trine.compat.tensorrt.enums import TensorRTEnum, current
+from trine.compat.tensorrt.enums import TensorRTEnum, current, mask_of, names_in
 from trine.compat.tensorrt.eras import warn_retired
 from trine.compat.tensorrt.profile import IOptimizationProfile
 from trine.compat.tensorrt.timing_cache import ITimingCache
@@ -69,14 +69,13 @@ class IBuilderConfig(DeviceOptions):
     @property
     def flags(self) -> int:
         """A mask of the flags set."""
-        members = current("BuilderFlag").__members__
-        return sum(1 << int(members[name]) for name in self._flags if name in members)
+        return mask_of("BuilderFlag", self._flags)
 
     @flags.setter
     def flags(self, mask: int) -> None:
-        members = current("BuilderFlag")
-        for flag in members:
-            if int(mask) >> int(flag) & 1:
+        wanted = names_in("BuilderFlag", mask)
+        for flag in current("BuilderFlag"):
+            if flag.name in wanted:
                 self.set_flag(flag)
             else:
                 self.clear_flag(flag)
@@ -99,12 +98,11 @@ class IBuilderConfig(DeviceOptions):
     @property
     def quantization_flags(self) -> int:
         """A mask of the quantization flags set."""
-        members = current("QuantizationFlag").__members__
-        return sum(1 << int(members[name]) for name in self._quantization_flags)
+        return mask_of("QuantizationFlag", self._quantization_flags)
 
     @quantization_flags.setter
     def quantization_flags(self, mask: int) -> None:
-        self._quantization_flags = {flag.name for flag in current("QuantizationFlag") if int(mask) >> int(flag) & 1}
+        self._quantization_flags = names_in("QuantizationFlag", mask)
 
     def set_quantization_flag(self, flag: Any) -> None:
         """Set a QuantizationFlag."""

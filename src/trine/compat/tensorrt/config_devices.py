@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trine.compat.tensorrt.enums import current
+from trine.compat.tensorrt.enums import current, mask_of_all
 from trine.compat.tensorrt.eras import Checked
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ class DeviceOptions(Checked):
 
     def get_tactic_sources(self) -> int:
         """A mask of NVIDIA's libraries."""
-        everything = sum(1 << int(source) for source in current("TacticSource"))
-        return everything if self._tactic_sources is None else self._tactic_sources
+        return mask_of_all("TacticSource") if self._tactic_sources is None else self._tactic_sources
 
     def set_preview_feature(self, feature: Any, enable: bool) -> None:
         """Switch a preview feature. Kept and shown: they are about NVIDIA's kernels."""

@@ -12,12 +12,23 @@ from __future__ import annotations
 
 import enum
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from trine.compat.tensorrt import eras
 from trine.compat.tensorrt.enum_numbers import NEWEST, OLDER, UNION
 
-__all__ = ["NAMES", "DataType", "Severity", "TensorRTEnum", "current", "member_name"]
+__all__ = [
+    "NAMES",
+    "DataType",
+    "Severity",
+    "TensorRTEnum",
+    "current",
+    "mask_of",
+    "mask_of_all",
+    "member_name",
+    "names_in",
+]
 
 
 class TensorRTEnum(enum.IntEnum):
@@ -117,3 +128,19 @@ def member_name(value: Any) -> str:
     if isinstance(value, str):
         return value
     raise TypeError(f"expected a member of an enum, got {type(value).__name__}")
+
+
+def mask_of(kind: str, names: Iterable[str]) -> int:
+    """A bit for each of these members of the enum ``kind``; the active era may lack some."""
+    members = current(kind).__members__
+    return sum(1 << int(members[name]) for name in names if name in members)
+
+
+def mask_of_all(kind: str) -> int:
+    """A bit for each member of the enum ``kind``."""
+    return mask_of(kind, (member.name for member in current(kind)))
+
+
+def names_in(kind: str, mask: int) -> set[str]:
+    """The names of the members of the enum ``kind`` whose bits are set in ``mask``."""
+    return {member.name for member in current(kind) if int(mask) >> int(member) & 1}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trine.compat.tensorrt import eras
-from trine.compat.tensorrt.enums import current
 from trine.compat.tensorrt.foundation import as_array, to_trine
 from trine.compat.tensorrt.layer import ILayer
 from trine.compat.tensorrt.layer_classes import layer_class
@@ -34,7 +33,7 @@ class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods, Refus
     A layer that cannot be added is logged and None is returned, as TensorRT does.
     """
 
-    def __init__(self, builder: Builder, flags: frozenset[str], mask: int, implicit: bool) -> None:
+    def __init__(self, builder: Builder, flags: Set[str], mask: int, implicit: bool) -> None:
         from trine.network import Network
 
         self._builder = builder
@@ -309,8 +308,3 @@ def _change_input(tensor: ITensor, what: str, value: Any) -> None:
         raise ConfigError(
             f"input {tensor.name!r}: its {what} cannot be changed after it was added; give it to add_input"
         ) from err
-
-
-def creation_flags(mask: int) -> frozenset[str]:
-    """The names of the NetworkDefinitionCreationFlags in ``mask``."""
-    return frozenset(flag.name for flag in current("NetworkDefinitionCreationFlag") if mask >> int(flag) & 1)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trine.compat.tensorrt.enums import current
+from trine.compat.tensorrt.enums import current, mask_of, names_in
 from trine.compat.tensorrt.eras import Checked
 from trine.compat.tensorrt.logger import Reporter
 from trine.errors import TrineError, UnsupportedError
@@ -249,12 +249,11 @@ class OnnxParser(Checked):
     @property
     def flags(self) -> int:
         """A mask of the OnnxParserFlags set."""
-        members = current("OnnxParserFlag").__members__
-        return sum(1 << int(members[name]) for name in self._flags if name in members)
+        return mask_of("OnnxParserFlag", self._flags)
 
     @flags.setter
     def flags(self, mask: int) -> None:
-        self._flags = {flag.name for flag in current("OnnxParserFlag") if int(mask) >> int(flag) & 1}
+        self._flags = names_in("OnnxParserFlag", mask)
 
     def set_flag(self, flag: Any) -> None:
         """Set a flag. Kept and shown: they choose between NVIDIA's kernels and plugins."""

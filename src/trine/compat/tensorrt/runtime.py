@@ -6,7 +6,7 @@ import tempfile
 from typing import Any
 
 from trine.compat.tensorrt.engine import ICudaEngine
-from trine.compat.tensorrt.enums import current
+from trine.compat.tensorrt.enums import mask_of_all
 from trine.compat.tensorrt.eras import Checked
 from trine.compat.tensorrt.interfaces import IStreamReader, IStreamReaderV2
 from trine.compat.tensorrt.logger import Reporter
@@ -110,7 +110,7 @@ class Runtime(Checked):
 
     @tempfile_control_flags.setter
     def tempfile_control_flags(self, flags: int) -> None:
-        self._control_flags = int(flags) & sum(1 << int(flag) for flag in current("TempfileControlFlag"))
+        self._control_flags = int(flags) & mask_of_all("TempfileControlFlag")
 
     @property
     def engine_host_code_allowed(self) -> bool:

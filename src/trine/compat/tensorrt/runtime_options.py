@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trine.compat.tensorrt.enums import current
+from trine.compat.tensorrt.enums import current, mask_of, names_in
 from trine.compat.tensorrt.eras import Checked
 
 __all__ = ["IRuntimeConfig", "ISerializationConfig"]
@@ -19,12 +19,11 @@ class ISerializationConfig(Checked):
     @property
     def flags(self) -> int:
         """A mask of the SerializationFlags set."""
-        members = current("SerializationFlag").__members__
-        return sum(1 << int(members[name]) for name in self._flags if name in members)
+        return mask_of("SerializationFlag", self._flags)
 
     @flags.setter
     def flags(self, mask: int) -> None:
-        self._flags = {flag.name for flag in current("SerializationFlag") if int(mask) >> int(flag) & 1}
+        self._flags = names_in("SerializationFlag", mask)
 
     def set_flag(self, flag: Any) -> bool:
         """Set a flag."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trine.compat.tensorrt.dims import Dims
-from trine.compat.tensorrt.enums import DataType, current
+from trine.compat.tensorrt.enums import DataType, current, mask_of_all
 from trine.compat.tensorrt.eras import Checked
 from trine.compat.tensorrt.foundation import from_trine, to_trine
 from trine.errors import TrineError
@@ -100,8 +100,7 @@ class ITensor(Checked):
     @property
     def allowed_formats(self) -> int:
         """A mask of the memory layouts that an input or output may have. trine's are always linear."""
-        everything = sum(1 << int(item) for item in current("TensorFormat"))
-        return everything if self._formats is None else self._formats
+        return mask_of_all("TensorFormat") if self._formats is None else self._formats
 
     @allowed_formats.setter
     def allowed_formats(self, formats: int) -> None:
