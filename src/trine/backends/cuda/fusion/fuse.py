@@ -1,0 +1,2 @@
+def fuse(groups, storage):
+    return groups

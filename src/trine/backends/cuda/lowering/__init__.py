@@ -1,0 +1,5 @@
+"""Lowering: the portable graph, for one number of rows, as groups that kernels can compute."""
+
+from trine.backends.cuda.lowering.lower import Lowered, lower
+
+__all__ = ["Lowered", "lower"]

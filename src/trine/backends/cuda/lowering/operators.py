@@ -1,0 +1,60 @@
+"""Which handler lowers which operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from trine.backends.cuda.groups import View
+from trine.backends.cuda.lowering import convolutions, normalisation, pooling, products, shaping
+from trine.backends.cuda.lowering.pointwise import POINTWISE, lower_batch_norm, lower_pointwise
+from trine.backends.cuda.lowering.state import Lowering
+
+__all__ = ["HANDLERS"]
+
+Handler = Callable[[Lowering, ir.Node], list[View]]
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(POINTWISE, lower_pointwise),
+    "Attention": products.lower_attention,
+    "AveragePool": pooling.lower_pool,
+    "BatchNormalization": lower_batch_norm,
+    "Conv": convolutions.lower_conv,
+    "DepthToSpace": shaping.lower_depth_to_space,
+    "Dropout": shaping.lower_identity,
+    "Expand": shaping.lower_expand,
+    "Flatten": shaping.lower_flatten,
+    "Gather": shaping.lower_gather,
+    "Gemm": products.lower_gemm,
+    "GlobalAveragePool": pooling.lower_global_pool,
+    "GlobalMaxPool": pooling.lower_global_pool,
+    "GroupNormalization": normalisation.lower_group_norm,
+    "Identity": shaping.lower_identity,
+    "InstanceNormalization": normalisation.lower_group_norm,
+    "LayerNormalization": normalisation.lower_layer_norm,
+    "LogSoftmax": normalisation.lower_softmax,
+    "MatMul": products.lower_matmul,
+    "MaxPool": pooling.lower_pool,
+    "Pad": shaping.lower_pad,
+    "RMSNormalization": normalisation.lower_rms_norm,
+    "ReduceL1": pooling.lower_reduce,
+    "ReduceL2": pooling.lower_reduce,
+    "ReduceMax": pooling.lower_reduce,
+    "ReduceMean": pooling.lower_reduce,
+    "ReduceMin": pooling.lower_reduce,
+    "ReduceProd": pooling.lower_reduce,
+    "ReduceSum": pooling.lower_reduce,
+    "ReduceSumSquare": pooling.lower_reduce,
+    "Reshape": shaping.lower_reshape,
+    "Resize": shaping.lower_resize,
+    "Slice": shaping.lower_slice,
+    "Softmax": normalisation.lower_softmax,
+    "SpaceToDepth": shaping.lower_space_to_depth,
+    "Split": shaping.lower_split,
+    "Squeeze": shaping.lower_squeeze,
+    "Tile": shaping.lower_tile,
+    "Transpose": shaping.lower_transpose,
+    "Unsqueeze": shaping.lower_unsqueeze,
+    "Upsample": shaping.lower_resize,
+}
