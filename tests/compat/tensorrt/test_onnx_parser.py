@@ -123,6 +123,8 @@ def test_refit_changes_the_answers() -> None:
     refitter = trt.Refitter(engine, LOGGER)
     assert refitter.get_all_weights() == ["w"]
     assert not refitter.set_named_weights("w", np.ones(5, np.float32))
+    refitter.max_threads = 0
+    assert "IRefitter::setMaxThreads" in LOGGER.errors[-1]
     assert trt.OnnxParserRefitter(refitter, LOGGER).refit_from_bytes(model(5.0))
     assert refitter.refit_cuda_engine(), LOGGER.errors
     y, h = run(context, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trine.compat.tensorrt import eras
+from trine.compat.tensorrt import eras, options
 from trine.compat.tensorrt.config import IBuilderConfig
 from trine.compat.tensorrt.enums import current, names_in
 from trine.compat.tensorrt.eras import Checked, retired, warn_retired
@@ -41,7 +41,6 @@ class Builder(Checked):
         self._reporter = Reporter(logger)
         self._max_batch_size = 1
         self._max_threads = 0
-        self._allocator: Any = None
         self._old_options: dict[str, Any] = {}
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
@@ -95,13 +94,13 @@ class Builder(Checked):
     def build_cuda_engine(self, network: INetworkDefinition) -> ICudaEngine | None:
         """The engine, by the builder's own options; None where it could not be built."""
         config = self.create_builder_config()
-        options = self._old_options
+        old_options = self._old_options
         config.set_memory_pool_limit(
-            current("MemoryPoolType").WORKSPACE, int(options.get("max_workspace_size", 1 << 20))
+            current("MemoryPoolType").WORKSPACE, int(old_options.get("max_workspace_size", 1 << 20))
         )
-        config._calibrator = options.get("int8_calibrator")
+        config.int8_calibrator = old_options.get("int8_calibrator")
         for option, flag in (("fp16_mode", "FP16"), ("int8_mode", "INT8"), ("refittable", "REFIT")):
-            if options.get(option):
+            if old_options.get(option):
                 config._flags.add(flag)
         return self.build_engine_with_config(network, config)
 
@@ -137,40 +136,12 @@ class Builder(Checked):
         self._max_threads = 0
         self._old_options.clear()
 
-    @property
-    def logger(self) -> Any:
-        """What it was made with."""
-        return self._reporter.logger
-
-    @property
-    def error_recorder(self) -> Any:
-        """Is told errors too."""
-        return self._reporter.recorder
-
-    @error_recorder.setter
-    def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
-
-    @property
-    def gpu_allocator(self) -> Any:
-        """Kept, never called: there is no device memory."""
-        return self._allocator
-
-    @gpu_allocator.setter
-    def gpu_allocator(self, allocator: Any) -> None:
-        self._allocator = allocator
-
-    @property
-    def max_threads(self) -> int:
-        """How many threads the engine uses; 0 for as many as the process may run on."""
-        return self._max_threads
-
-    @max_threads.setter
-    def max_threads(self, threads: int) -> None:
-        if int(threads) < 1:
-            self._reporter.error("IBuilder::setMaxThreads", f"expected at least 1, got {threads}")
-            return
-        self._max_threads = int(threads)
+    logger = options.logger
+    error_recorder = options.error_recorder
+    gpu_allocator: Any = options.kept("gpu_allocator", None, "Kept, never called: there is no device memory.")
+    max_threads = options.threads(
+        "IBuilder", "How many threads the engine uses; 0 for as many as the process may run on."
+    )
 
     @property
     def max_batch_size(self) -> int:

@@ -236,7 +236,7 @@ def _watched(config: IBuilderConfig) -> Iterator[Any]:
 
     trine's builder is one call, so its phases are told when it is entered and when it is left.
     """
-    monitor = config._monitor
+    monitor = config.progress_monitor
     if monitor is None:
         yield lambda steps=1: True
         return

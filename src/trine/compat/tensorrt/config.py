@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.config_devices import DeviceOptions
 from trine.compat.tensorrt.enums import TensorRTEnum, current, mask_of, names_in
 from trine.compat.tensorrt.eras import warn_retired
@@ -54,9 +55,7 @@ class IBuilderConfig(DeviceOptions):
         self._quantization_flags: set[str] = set()
         self._profiles: list[IOptimizationProfile] = []
         self._calibration_profile: IOptimizationProfile | None = None
-        self._calibrator: Any = None
         self._cache: ITimingCache | None = None
-        self._monitor: Any = None
         self._verbosity = "LAYER_NAMES_ONLY"
         self._capability = "STANDARD"
 
@@ -139,25 +138,11 @@ class IBuilderConfig(DeviceOptions):
         """What ``set_calibration_profile`` was given."""
         return self._calibration_profile
 
-    @property
-    def int8_calibrator(self) -> Any:
-        """Gives batches for INT8."""
-        return self._calibrator
-
-    @int8_calibrator.setter
-    def int8_calibrator(self, calibrator: Any) -> None:
-        self._calibrator = calibrator
+    int8_calibrator: Any = options.kept("int8_calibrator", None, "Gives batches for INT8.")
 
     # What watches a build, and what it remembers.
 
-    @property
-    def progress_monitor(self) -> Any:
-        """Is told how a build proceeds, and may end it."""
-        return self._monitor
-
-    @progress_monitor.setter
-    def progress_monitor(self, monitor: Any) -> None:
-        self._monitor = monitor
+    progress_monitor: Any = options.kept("progress_monitor", None, "Is told how a build proceeds, and may end it.")
 
     def create_timing_cache(self, serialized_timing_cache: Any) -> ITimingCache | None:
         """A cache from what ``serialize`` gave earlier, or an empty one from empty bytes; None for other bytes."""

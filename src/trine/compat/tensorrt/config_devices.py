@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.enums import current, mask_of_all
 from trine.compat.tensorrt.eras import Checked
 
@@ -12,18 +13,6 @@ if TYPE_CHECKING:
     from trine.compat.tensorrt.logger import Reporter
 
 __all__ = ["DeviceOptions"]
-
-
-def _kept(name: str, doc: str) -> Any:
-    """A number that is kept and shown."""
-
-    def get(self: Any) -> Any:
-        return self._kept[name]
-
-    def put(self: Any, value: Any) -> None:
-        self._kept[name] = type(self._kept[name])(value)
-
-    return property(get, put, doc=doc)
 
 
 def _choice(name: str, kind: str, doc: str) -> Any:
@@ -47,16 +36,7 @@ class DeviceOptions(Checked):
     _reporter: Reporter
 
     def _clear_devices(self) -> None:
-        self._kept: dict[str, Any] = {
-            "DLA_core": -1,
-            "avg_timing_iterations": 1,
-            "min_timing_iterations": 1,
-            "builder_optimization_level": 3,
-            "max_aux_streams": -1,
-            "max_num_tactics": -1,
-            "l2_limit_for_tiling": -1,
-            "profile_stream": 0,
-        }
+        options.forget_kept(self)
         self._choices = {
             "default_device_type": "GPU",
             "hardware_compatibility_level": "NONE",
@@ -72,14 +52,18 @@ class DeviceOptions(Checked):
         self._selector: Any = None
         self._remote = ""
 
-    DLA_core = _kept("DLA_core", "Which DLA; there is none.")
-    avg_timing_iterations = _kept("avg_timing_iterations", "trine times each tactic until its median is steady.")
-    min_timing_iterations = _kept("min_timing_iterations", "See ``avg_timing_iterations``.")
-    builder_optimization_level = _kept("builder_optimization_level", "trine always times all of its few tactics.")
-    max_aux_streams = _kept("max_aux_streams", "A CPU has no streams.")
-    max_num_tactics = _kept("max_num_tactics", "trine has one tactic for each backend and precision.")
-    l2_limit_for_tiling = _kept("l2_limit_for_tiling", "The CPU's backends choose their own tiles.")
-    profile_stream = _kept("profile_stream", "A CPU has no streams.")
+    DLA_core = options.kept("DLA_core", -1, "Which DLA; there is none.")
+    avg_timing_iterations = options.kept(
+        "avg_timing_iterations", 1, "trine times each tactic until its median is steady."
+    )
+    min_timing_iterations = options.kept("min_timing_iterations", 1, "See ``avg_timing_iterations``.")
+    builder_optimization_level = options.kept(
+        "builder_optimization_level", 3, "trine always times all of its few tactics."
+    )
+    max_aux_streams = options.kept("max_aux_streams", -1, "A CPU has no streams.")
+    max_num_tactics = options.kept("max_num_tactics", -1, "trine has one tactic for each backend and precision.")
+    l2_limit_for_tiling = options.kept("l2_limit_for_tiling", -1, "The CPU's backends choose their own tiles.")
+    profile_stream = options.kept("profile_stream", 0, "A CPU has no streams.")
     default_device_type = _choice("default_device_type", "DeviceType", "GPU or DLA; the engine runs on the CPU.")
     hardware_compatibility_level = _choice(
         "hardware_compatibility_level", "HardwareCompatibilityLevel", "Every engine of trine runs on every CPU."

@@ -128,7 +128,7 @@ class IExecutionContext(ContextShapes, ContextOptions):
             self._reporter.failed(where, err if isinstance(err, TrineError) else InputError(str(err)))
             return False
         self._last_shapes = {name: tuple(array.shape) for name, array in answers.items()}
-        if self._profiler is not None and self._emits_profile:
+        if self._profiler is not None and self.enqueue_emits_profile:
             report_layer_times(self)
         return True
 

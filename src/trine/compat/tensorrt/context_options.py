@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.enums import current
 from trine.compat.tensorrt.eras import Checked
 
@@ -19,25 +20,12 @@ class ContextOptions(Checked):
     _reporter: Reporter
 
     def _set_up_options(self) -> None:
-        self._name = ""
         self._profiler: Any = None
-        self._emits_profile = True
         self._listener: Any = None
-        self._temporary_allocator: Any = None
-        self._debug_sync = False
-        self._cache_limit = 0
         self._nvtx = "LAYER_NAMES_ONLY"
         self._event = 0
-        self._device_memory = 0
 
-    @property
-    def name(self) -> str:
-        """For people."""
-        return self._name
-
-    @name.setter
-    def name(self, name: str) -> None:
-        self._name = str(name)
+    name = options.kept("name", "", "For people.")
 
     @property
     def profiler(self) -> Any:
@@ -50,23 +38,10 @@ class ContextOptions(Checked):
             raise TypeError(f"expected a tensorrt.IProfiler, got {type(profiler).__name__}")
         self._profiler = profiler
 
-    @property
-    def enqueue_emits_profile(self) -> bool:
-        """Whether each call tells the profiler; else ``report_to_profiler`` does."""
-        return self._emits_profile
-
-    @enqueue_emits_profile.setter
-    def enqueue_emits_profile(self, value: bool) -> None:
-        self._emits_profile = bool(value)
-
-    @property
-    def error_recorder(self) -> Any:
-        """Is told errors too."""
-        return self._reporter.recorder
-
-    @error_recorder.setter
-    def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
+    enqueue_emits_profile = options.kept(
+        "enqueue_emits_profile", True, "Whether each call tells the profiler; else ``report_to_profiler`` does."
+    )
+    error_recorder = options.error_recorder
 
     # Tensors to be listened to: there can be none, see INetworkDefinition.mark_debug.
 
@@ -103,49 +78,21 @@ class ContextOptions(Checked):
 
     # Memory and streams of GPUs: kept and shown.
 
-    @property
-    def debug_sync(self) -> bool:
-        """Kept and shown: a call always waits for its end."""
-        return self._debug_sync
-
-    @debug_sync.setter
-    def debug_sync(self, value: bool) -> None:
-        self._debug_sync = bool(value)
-
-    @property
-    def temporary_allocator(self) -> Any:
-        """Kept, never called: the backends allocate what they need."""
-        return self._temporary_allocator
-
-    @temporary_allocator.setter
-    def temporary_allocator(self, allocator: Any) -> None:
-        self._temporary_allocator = allocator
-
-    @property
-    def device_memory(self) -> int:
-        """Kept and shown: no device memory is needed."""
-        return self._device_memory
-
-    @device_memory.setter
-    def device_memory(self, memory: int) -> None:
-        self._device_memory = int(memory)
+    debug_sync = options.kept("debug_sync", False, "Kept and shown: a call always waits for its end.")
+    temporary_allocator: Any = options.kept(
+        "temporary_allocator", None, "Kept, never called: the backends allocate what they need."
+    )
+    device_memory = options.kept("device_memory", 0, "Kept and shown: no device memory is needed.")
 
     def set_device_memory(self, memory: int, size: int) -> None:
         """Kept: no device memory is needed."""
-        self._device_memory = int(memory)
+        self.device_memory = memory
 
     def update_device_memory_size_for_shapes(self) -> int:
         """0: no device memory is needed."""
         return 0
 
-    @property
-    def persistent_cache_limit(self) -> int:
-        """Kept and shown: a GPU's L2 cache."""
-        return self._cache_limit
-
-    @persistent_cache_limit.setter
-    def persistent_cache_limit(self, limit: int) -> None:
-        self._cache_limit = int(limit)
+    persistent_cache_limit = options.kept("persistent_cache_limit", 0, "Kept and shown: a GPU's L2 cache.")
 
     @property
     def nvtx_verbosity(self) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.bindings import EngineBindings
 from trine.compat.tensorrt.dims import Dims
 from trine.compat.tensorrt.enums import DataType, current
@@ -35,7 +36,6 @@ class ICudaEngine(EngineBindings):
         self._tensors: dict[str, TensorInfo] = {info.name: info for info in (*engine.inputs, *engine.outputs)}
         self._inputs = frozenset(info.name for info in engine.inputs)
         self._names = list(self._tensors)
-        self._streaming_budget = 0
 
     @property
     def _hidden_axes(self) -> int:
@@ -234,14 +234,7 @@ class ICudaEngine(EngineBindings):
         """0: weights stay where they are."""
         return 0
 
-    @property
-    def weight_streaming_budget(self) -> int:
-        """Kept and shown: weights stay where they are."""
-        return self._streaming_budget
-
-    @weight_streaming_budget.setter
-    def weight_streaming_budget(self, budget: int) -> None:
-        self._streaming_budget = int(budget)
+    weight_streaming_budget = options.kept("weight_streaming_budget", 0, "Kept and shown: weights stay where they are.")
 
     weight_streaming_budget_v2 = weight_streaming_budget
 
@@ -316,14 +309,7 @@ class ICudaEngine(EngineBindings):
 
         return EngineInspector(self)
 
-    @property
-    def error_recorder(self) -> Any:
-        """Is told errors too."""
-        return self._reporter.recorder
-
-    @error_recorder.setter
-    def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
+    error_recorder = options.error_recorder
 
     def __enter__(self) -> ICudaEngine:
         return self

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.eras import Checked
 from trine.compat.tensorrt.foundation import to_trine
 from trine.compat.tensorrt.properties import trine_member
@@ -192,14 +193,7 @@ class IAttention(_Group):
     def decomposable(self, value: bool) -> None:
         """Accepted: the answer is the same."""
 
-    @property
-    def metadata(self) -> str:
-        """Text that the program keeps with it."""
-        return str(self.__dict__.get("_metadata", ""))
-
-    @metadata.setter
-    def metadata(self, metadata: str) -> None:
-        self._metadata = str(metadata)
+    metadata = options.kept("metadata", "", "Text that the program keeps with it.")
 
     @property
     def normalization_quantize_to_type(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.eras import Checked
 
 if TYPE_CHECKING:
@@ -21,31 +22,18 @@ class EngineInspector(Checked):
 
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine = engine
-        self._context: Any = None
+        self._reporter = engine._reporter
 
-    @property
-    def execution_context(self) -> Any:
-        """The context whose shapes are shown; None for the engine's own."""
-        return self._context
-
-    @execution_context.setter
-    def execution_context(self, context: Any) -> None:
-        self._context = context
-
-    @property
-    def error_recorder(self) -> Any:
-        """Is told errors too."""
-        return self._engine._reporter.recorder
-
-    @error_recorder.setter
-    def error_recorder(self, recorder: Any) -> None:
-        self._engine._reporter.recorder = recorder
+    execution_context: Any = options.kept(
+        "execution_context", None, "The context whose shapes are shown; None for the engine's own."
+    )
+    error_recorder = options.error_recorder
 
     def get_layer_information(self, layer_index: int, format: Any) -> str:  # noqa: A002  # TensorRT's name
         """One layer: its name, or in DETAILED engines all that is known, in ``format``. "" where there is none."""
         layers = self._engine._inspection()["layers"]
         if not 0 <= layer_index < len(layers):
-            self._engine._reporter.error(
+            self._reporter.error(
                 "EngineInspector::getLayerInformation", f"layer {layer_index}: the engine has {len(layers)}"
             )
             return ""

@@ -53,7 +53,7 @@ def quantized(
     amax = _ranges(network, names)
     missing = [name for name in names if name not in amax]
     if missing:
-        calibrator = config._calibrator
+        calibrator = config.int8_calibrator
         if calibrator is None:
             raise ConfigError(
                 f"BuilderFlag.INT8: no calibrator, and no dynamic range for {', '.join(missing[:5])}; set "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.enums import DataType, current
 from trine.compat.tensorrt.eras import Checked
 from trine.compat.tensorrt.foundation import to_trine
@@ -24,7 +25,6 @@ class ILayer(Checked):
         self._layer = layer
         self._precision: DataType | None = None
         self._output_types: dict[int, DataType] = {}
-        self._metadata = ""
         self._ranks = 1
 
     @property
@@ -37,14 +37,7 @@ class ILayer(Checked):
     def name(self, name: str) -> None:
         self._layer.name = str(name)
 
-    @property
-    def metadata(self) -> str:
-        """Text that the program keeps with the layer."""
-        return self._metadata
-
-    @metadata.setter
-    def metadata(self, metadata: str) -> None:
-        self._metadata = str(metadata)
+    metadata = options.kept("metadata", "", "Text that the program keeps with the layer.")
 
     @property
     def type(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Set
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trine.compat.tensorrt import eras
+from trine.compat.tensorrt import eras, options
 from trine.compat.tensorrt.foundation import as_array, to_trine
 from trine.compat.tensorrt.layer import ILayer
 from trine.compat.tensorrt.layer_classes import layer_class
@@ -127,14 +127,7 @@ class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods, Refus
         """Whether it was created with EXPLICIT_PRECISION."""
         return "EXPLICIT_PRECISION" in self._flags
 
-    @property
-    def error_recorder(self) -> Any:
-        """Is told errors too."""
-        return self._reporter.recorder
-
-    @error_recorder.setter
-    def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
+    error_recorder = options.error_recorder
 
     @property
     def num_inputs(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.enums import TensorRTEnum
 from trine.compat.tensorrt.eras import Checked
 from trine.errors import UnsupportedError
@@ -96,10 +97,6 @@ PluginFieldCollection_ = PluginFieldCollection
 class IPluginRegistry(Checked):
     """The registry of plugins, in which there are none."""
 
-    def __init__(self) -> None:
-        self._recorder: Any = None
-        self._parent_search = True
-
     @property
     def plugin_creator_list(self) -> list[Any]:
         """Empty."""
@@ -141,23 +138,8 @@ class IPluginRegistry(Checked):
         """False: there is none."""
         return False
 
-    @property
-    def error_recorder(self) -> Any:
-        """Kept."""
-        return self._recorder
-
-    @error_recorder.setter
-    def error_recorder(self, recorder: Any) -> None:
-        self._recorder = recorder
-
-    @property
-    def parent_search_enabled(self) -> bool:
-        """Kept and shown."""
-        return self._parent_search
-
-    @parent_search_enabled.setter
-    def parent_search_enabled(self, value: bool) -> None:
-        self._parent_search = bool(value)
+    error_recorder: Any = options.kept("error_recorder", None, "Kept.")
+    parent_search_enabled = options.kept("parent_search_enabled", True, "Kept and shown.")
 
 
 _registry = IPluginRegistry()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.enums import DataType, current
 from trine.compat.tensorrt.eras import Checked
 from trine.compat.tensorrt.foundation import Weights, from_trine
@@ -36,7 +37,6 @@ class Refitter(Checked):
         self._reporter = Reporter(logger)
         self._new: dict[str, np.ndarray] = {}
         self._max_threads = 0
-        self._validation = True
         self._model = self._read()
 
     def _read(self) -> Any:
@@ -168,37 +168,12 @@ class Refitter(Checked):
         """An empty list: no tensor has a range."""
         return []
 
-    @property
-    def weights_validation(self) -> bool:
-        """Kept and shown: weights are always checked."""
-        return self._validation
-
-    @weights_validation.setter
-    def weights_validation(self, value: bool) -> None:
-        self._validation = bool(value)
-
-    @property
-    def max_threads(self) -> int:
-        """How many threads the refitted engine uses; 0 for as many as the process may run on."""
-        return self._max_threads
-
-    @max_threads.setter
-    def max_threads(self, threads: int) -> None:
-        self._max_threads = int(threads)
-
-    @property
-    def logger(self) -> Any:
-        """What it was made with."""
-        return self._reporter.logger
-
-    @property
-    def error_recorder(self) -> Any:
-        """Is told errors too."""
-        return self._reporter.recorder
-
-    @error_recorder.setter
-    def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
+    weights_validation = options.kept("weights_validation", True, "Kept and shown: weights are always checked.")
+    max_threads = options.threads(
+        "IRefitter", "How many threads the refitted engine uses; 0 for as many as the process may run on."
+    )
+    logger = options.logger
+    error_recorder = options.error_recorder
 
 
 class OnnxParserRefitter(Checked):

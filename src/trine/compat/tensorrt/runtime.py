@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+from trine.compat.tensorrt import options
 from trine.compat.tensorrt.engine import ICudaEngine
 from trine.compat.tensorrt.enums import mask_of_all
 from trine.compat.tensorrt.eras import Checked
@@ -23,11 +24,8 @@ class Runtime(Checked):
     def __init__(self, logger: Any) -> None:
         self._reporter = Reporter(logger)
         self._max_threads = 0
-        self._allocator: Any = None
-        self._folder = tempfile.gettempdir()
+        self.temporary_directory = tempfile.gettempdir()
         self._control_flags = 3
-        self._dla = -1
-        self._host_code = False
 
     def deserialize_cuda_engine(self, serialized_engine: Any) -> ICudaEngine | None:
         """The engine in these bytes, or behind this stream reader. None, with a log entry, where they are no engine."""
@@ -45,63 +43,18 @@ class Runtime(Checked):
             return None
         return ICudaEngine(engine, self._reporter.logger, self._reporter.recorder)
 
-    @property
-    def logger(self) -> Any:
-        """What it was made with."""
-        return self._reporter.logger
-
-    @property
-    def error_recorder(self) -> Any:
-        """Is told errors too."""
-        return self._reporter.recorder
-
-    @error_recorder.setter
-    def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
-
-    @property
-    def gpu_allocator(self) -> Any:
-        """Kept, never called: there is no device memory."""
-        return self._allocator
-
-    @gpu_allocator.setter
-    def gpu_allocator(self, allocator: Any) -> None:
-        self._allocator = allocator
-
-    @property
-    def max_threads(self) -> int:
-        """How many threads an engine's call uses; 0 for what it was built with."""
-        return self._max_threads
-
-    @max_threads.setter
-    def max_threads(self, threads: int) -> None:
-        if int(threads) < 1:
-            self._reporter.error("IRuntime::setMaxThreads", f"expected at least 1, got {threads}")
-            return
-        self._max_threads = int(threads)
-
-    @property
-    def DLA_core(self) -> int:  # noqa: N802  # TensorRT's spelling
-        """Which DLA; there is none."""
-        return self._dla
-
-    @DLA_core.setter
-    def DLA_core(self, core: int) -> None:  # noqa: N802
-        self._dla = int(core)
+    logger = options.logger
+    error_recorder = options.error_recorder
+    gpu_allocator: Any = options.kept("gpu_allocator", None, "Kept, never called: there is no device memory.")
+    max_threads = options.threads("IRuntime", "How many threads an engine's call uses; 0 for what it was built with.")
+    DLA_core = options.kept("DLA_core", -1, "Which DLA; there is none.")
 
     @property
     def num_DLA_cores(self) -> int:  # noqa: N802  # TensorRT's spelling
         """0: there is no DLA."""
         return 0
 
-    @property
-    def temporary_directory(self) -> str:
-        """Where temporary files would go. trine writes none."""
-        return self._folder
-
-    @temporary_directory.setter
-    def temporary_directory(self, folder: str) -> None:
-        self._folder = str(folder)
+    temporary_directory = options.kept("temporary_directory", "", "Where temporary files would go. trine writes none.")
 
     @property
     def tempfile_control_flags(self) -> int:
@@ -112,14 +65,9 @@ class Runtime(Checked):
     def tempfile_control_flags(self, flags: int) -> None:
         self._control_flags = int(flags) & mask_of_all("TempfileControlFlag")
 
-    @property
-    def engine_host_code_allowed(self) -> bool:
-        """Whether plans may bring code. trine's never do."""
-        return self._host_code
-
-    @engine_host_code_allowed.setter
-    def engine_host_code_allowed(self, allowed: bool) -> None:
-        self._host_code = bool(allowed)
+    engine_host_code_allowed = options.kept(
+        "engine_host_code_allowed", False, "Whether plans may bring code. trine's never do."
+    )
 
     def load_runtime(self, path: str) -> Runtime | None:
         """Refused: engines of trine need no other runtime."""
