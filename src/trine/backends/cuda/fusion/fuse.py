@@ -1,2 +1,36 @@
-def fuse(groups, storage):
-    return groups
+"""The steps of fusion in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trine.backends.cuda.fusion.chains import fuse_chains, fuse_diamonds
+from trine.backends.cuda.fusion.concat import write_through
+from trine.backends.cuda.fusion.epilogues import fuse_epilogues
+from trine.backends.cuda.fusion.program import Program
+from trine.backends.cuda.fusion.prologues import fuse_prologues, fuse_squeeze_excitation
+from trine.backends.cuda.fusion.stem import pad_stem
+from trine.backends.cuda.groups import Group
+
+__all__ = ["STEPS", "fuse"]
+
+STEPS = (
+    fuse_diamonds,  # first: they hide activations from the products
+    fuse_epilogues,  # next: a product takes what it can before pointwise groups take one another
+    fuse_chains,
+    fuse_squeeze_excitation,  # after epilogues, which put the activations into its two products
+    fuse_prologues,  # after fuse_chains, which makes one scale, shift and activation of three groups
+    write_through,  # after all that asks for whole buffers
+    pad_stem,
+)
+
+
+def fuse(groups: Sequence[Group], storage: str) -> list[Group]:
+    """Fewer groups that compute the same; ``storage``: the element type of activations.
+
+    Weights must be in fp32 still (see Lowering.weight): some steps compute with them.
+    """
+    program = Program(groups)
+    for step in STEPS:
+        step(program)
+    return program.groups
