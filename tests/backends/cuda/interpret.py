@@ -45,7 +45,7 @@ _TORCH = {
     "bool": torch.bool,
 }
 _GUARD = 64  # elements before and after each buffer that nothing may read or write
-_interpreted: dict[Any, Any] = {}
+_interpreted: dict[int, Any] = {}  # by id: hashing a Triton function would walk what it calls
 
 
 class Memory:
@@ -149,14 +149,14 @@ def _interpreting() -> Iterator[None]:
 
 
 def _rewritten(function: Any) -> Any:
-    if function not in _interpreted:
+    if id(function) not in _interpreted:
         fn = function.fn
         # tl.core is patched only where a function's globals show it, which functions of tl.standard need.
         copy = types.FunctionType(fn.__code__, {**fn.__globals__, "_tl": tl, "_tl_core": tl.core}, fn.__name__)
         copy.__defaults__ = fn.__defaults__
         copy.__annotations__ = dict(fn.__annotations__)
-        _interpreted[function] = interpreter.InterpretedFunction(copy).rewrite()
-    return _interpreted[function]
+        _interpreted[id(function)] = (function, interpreter.InterpretedFunction(copy).rewrite())
+    return _interpreted[id(function)][1]
 
 
 def _garbage(dtype: torch.dtype) -> Any:

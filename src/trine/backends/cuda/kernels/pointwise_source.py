@@ -146,6 +146,8 @@ class Statements:
         if op == "sign":
             zero, one = ("0.0", "1.0") if kind == "f" else ("0", "1")
             text = f"tl.where({{0}} > {zero}, {one}, tl.where({{0}} < {zero}, -{one}, {{0}}))"
+            if kind == "uint8":
+                text = "tl.where({0} > 0, 1, 0)"
             return self._as(self._apply(text, values, kind), kind, force=kind != "f")
         if op == "isnan":
             return self._apply("{0} != {0}", values, "b")
