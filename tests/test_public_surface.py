@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from new_process import in_new_process
 
 import trine
 import trine.errors
 
-SRC = Path(__file__).resolve().parents[1] / "src"
+ROOT = Path(__file__).resolve().parents[1]
 
 PUBLIC = [
     "AccuracyError",
@@ -47,19 +45,6 @@ PUBLIC = [
 HEAVY = ("torch", "torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino", "triton")
 
 
-def in_new_process(program: str) -> str:
-    """What ``program`` prints in a new interpreter."""
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(SRC)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
-
-
 def test_public_names_are_these() -> None:
     """A name added or removed changes what users may rely on: change this list and CHANGELOG.md with it."""
     assert sorted(trine.__all__) == PUBLIC
@@ -87,7 +72,7 @@ def test_import_loads_no_framework() -> None:
 
 
 def test_version_is_the_package_version() -> None:
-    pyproject = (SRC.parent / "pyproject.toml").read_text(encoding="utf-8")
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'version = "{trine.__version__}"' in pyproject
 
 
@@ -102,5 +87,4 @@ def test_building_without_the_extra_names_it(module: str) -> None:
         except trine.MissingDependencyError as err:
             print(err)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    assert "pip install 'trine[onnx]'" in done.stdout
+    assert "pip install 'trine[onnx]'" in in_new_process(textwrap.dedent(code))

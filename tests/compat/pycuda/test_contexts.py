@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+from new_process import in_new_process
 
 import trine.compat.pycuda.driver as cuda
 from trine.compat.pycuda import VERSION, VERSION_TEXT
 from trine.compat.pycuda.tools import clear_context_caches, make_default_context
-
-SRC = Path(__file__).resolve().parents[3] / "src"
 
 
 @pytest.fixture(autouse=True)
@@ -25,19 +20,6 @@ def _clean() -> Iterator[None]:
     yield
     while cuda.Context.get_current() is not None:
         cuda.Context.pop()
-
-
-def in_new_process(program: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(SRC)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    return done.stdout.strip()
 
 
 def test_nothing_works_before_init() -> None:

@@ -6,23 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorrt_messages import Messages
 
 import trine.compat.tensorrt as trt
 from trine.compat.tensorrt.building import lower_precisions
-
-
-class Messages(trt.ILogger):
-    """Keeps errors and warnings."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.errors: list[str] = []
-        self.warnings: list[str] = []
-
-    def log(self, severity: Any, msg: str) -> None:
-        """Keep one."""
-        if severity <= trt.Logger.WARNING:
-            (self.errors if severity <= trt.Logger.ERROR else self.warnings).append(msg)
 
 
 class Monitor(trt.IProgressMonitor):

@@ -6,23 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorrt_messages import Messages
 
 import trine.compat.tensorrt as trt
 from trine.compat import memory
-
-
-class Messages(trt.ILogger):
-    """Keeps errors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.errors: list[str] = []
-
-    def log(self, severity: Any, msg: str) -> None:
-        """Keep one."""
-        if severity <= trt.Logger.ERROR:
-            self.errors.append(msg)
-
 
 LOGGER = Messages()
 RNG = np.random.default_rng(0)

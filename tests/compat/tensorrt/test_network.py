@@ -6,24 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorrt_messages import Messages
 
 import trine.compat.tensorrt as trt
-
-
-class Messages(trt.ILogger):
-    """Keeps errors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.errors: list[str] = []
-        self.warnings: list[str] = []
-
-    def log(self, severity: Any, msg: str) -> None:
-        """Keep one."""
-        if severity <= trt.Logger.ERROR:
-            self.errors.append(msg)
-        elif severity == trt.Logger.WARNING:
-            self.warnings.append(msg)
 
 
 @pytest.fixture

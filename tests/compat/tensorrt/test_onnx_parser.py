@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tensorrt_messages import Messages
 
 import trine.compat.tensorrt as trt
-
-
-class Messages(trt.ILogger):
-    """Keeps errors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.errors: list[str] = []
-
-    def log(self, severity: Any, msg: str) -> None:
-        """Keep one."""
-        if severity <= trt.Logger.ERROR:
-            self.errors.append(msg)
-
 
 LOGGER = Messages()
 
