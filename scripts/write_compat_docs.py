@@ -8,33 +8,16 @@ The parts stand between ``<!-- generated:NAME -->`` and ``<!-- /generated -->``.
 
 from __future__ import annotations
 
-import argparse
-import re
 import sys
 from pathlib import Path
+
+from generated_parts import main
 
 from trine.compat.tensorrt.standing import ACCEPTED, REFUSED, WORKS, Standing, standings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "compat-tensorrt.md"
-PART = re.compile(r"(<!-- generated:(\w+) -->\n)(.*?)(<!-- /generated -->)", re.DOTALL)
 VERSIONS = ("8.2", "8.6", "10.0", "10.16", "11.1")
 OUTSIDE = ("IPlugin", "Plugin", "IAlgorithm", "DimsExprs", "IDimensionExpr", "IExprBuilder", "DynamicPlugin")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    args = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    parts = {"counts": counts, "accepted": lambda: reasons(ACCEPTED), "refused": lambda: reasons(REFUSED)}
-    fresh = PART.sub(lambda match: f"{match[1]}{parts[match[2]]()}\n{match[4]}", text)
-    if fresh == text:
-        return 0
-    if args.check:
-        print("docs/compat-tensorrt.md is out of date; run python scripts/write_compat_docs.py")
-        return 1
-    PAGE.write_text(fresh, encoding="utf-8")
-    return 0
 
 
 def counts() -> str:
@@ -70,5 +53,7 @@ def _name(entry: Standing, kind: str) -> str:
     return entry.cls if whole or not entry.member else f"{entry.cls}.{entry.member}"
 
 
+PARTS = {"counts": counts, "accepted": lambda: reasons(ACCEPTED), "refused": lambda: reasons(REFUSED)}
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, PAGE, PARTS))

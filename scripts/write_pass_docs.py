@@ -8,40 +8,18 @@ The parts stand between ``<!-- generated:NAME -->`` and ``<!-- /generated -->``.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
-import re
 import sys
 from pathlib import Path
+
+from generated_parts import main
 
 from trine.passes.pipeline import DEFAULT_PASSES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "passes.md"
 RATIOS = ROOT / "benchmarks" / "results" / "recognised_forms.json"
-PART = re.compile(r"(<!-- generated:(\w+) -->\n)(.*?)(<!-- /generated -->)", re.DOTALL)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    args = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    fresh = fill(text)
-    if fresh == text:
-        return 0
-    if args.check:
-        print("docs/passes.md is out of date; run python scripts/write_pass_docs.py")
-        return 1
-    PAGE.write_text(fresh, encoding="utf-8")
-    return 0
-
-
-def fill(text: str) -> str:
-    """``text`` with its generated parts made anew."""
-    parts = {"order": order, "passes": passes, "ratios": ratios}
-    return PART.sub(lambda match: f"{match[1]}{parts[match[2]]()}\n{match[4]}", text)
 
 
 def order() -> str:
@@ -93,5 +71,7 @@ def ratios() -> str:
     return "\n".join(lines) + f"\n\nMeasured on a {machine}, one thread, with {versions}, {found['date']}."
 
 
+PARTS = {"order": order, "passes": passes, "ratios": ratios}
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, PAGE, PARTS))
