@@ -90,7 +90,7 @@ def _find(text: str) -> Any:
         raise MissingDependencyError(
             f"{module_name} imports {err.name!r}, which is not installed: pip install {err.name}"
         ) from err
-    except Exception as err:
+    except Exception as err:  # the user's module may raise anything
         raise ModelImportError(f"importing {module_name} failed: {type(err).__name__}: {err}") from err
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
@@ -139,7 +139,7 @@ def _call(found: Any, text: str) -> Any:
         raise ConfigError(f"{text} is {type(found).__name__}; name a function that returns an nn.Module")
     try:
         return found()
-    except Exception as err:
+    except Exception as err:  # and so may the user's function
         raise ModelImportError(f"{text}() failed: {type(err).__name__}: {err}") from err
 
 
