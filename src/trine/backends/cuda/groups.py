@@ -254,7 +254,8 @@ class Softmax(Group):
 class Attention(Group):
     """``softmax(q @ k.T * scale + bias) @ v``: q (B, H, S, D), k (B, H, T, D), v (B, H, T, E), y (B, H, S, E).
 
-    The last axis of each is contiguous; bias has the shape (B, H, S, T), with strides of 0 where it repeats.
+    The last axis of each is contiguous; bias has the shape (B, H, S, T), with strides of 0 where it repeats; or
+    (P, H, S, T), where P divides B and entry b takes the bias ``b % P``: windows of an image, for all images.
     """
 
     q: View

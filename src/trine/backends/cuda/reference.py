@@ -32,6 +32,7 @@ from trine.backends.cuda.groups import (
     SqueezeExcite,
     View,
 )
+from trine.backends.cuda.lowering.views import sliced
 from trine.backends.cuda.memory_plan import Placement
 from trine.backends.cuda.reference_pointwise import activated, pointwise
 
@@ -281,7 +282,8 @@ def _attention(group: Attention, memory: Memory) -> None:
     q, k, v = (memory.read(view) for view in (group.q, group.k, group.v))
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * np.float32(group.scale)
     if group.bias is not None:
-        scores = scores + memory.read(group.bias)
+        bias = memory.read(group.bias)
+        scores = scores + np.tile(bias, (scores.shape[0] // bias.shape[0], 1, 1, 1))
     if group.causal:
         scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
     scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -303,6 +305,9 @@ def _pointwise(group: Pointwise, memory: Memory) -> None:
     arrays = [memory.read(view) for view in group.inputs]
     result = pointwise(group.expr, arrays)
     memory.write(group.y, np.broadcast_to(result, group.y.shape))
+    if group.zero_after:
+        after = sliced(group.y, len(group.y.shape) - 1, group.y.shape[-1], group.zero_after)
+        memory.write(after, np.zeros(after.shape))
 
 
 _MEANINGS: dict[type[Group], Callable[[Any, Memory], None]] = {

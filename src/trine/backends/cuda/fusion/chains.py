@@ -67,13 +67,13 @@ def _together(first: Pointwise, second: Pointwise, position: int) -> Pointwise |
         return None
     if (first.by_rows or second.by_rows) and not _same_rows(first.y, given):
         return None
-    taken: list[View] = []
-    for each in first.inputs:
-        turned = expressed_like(each, first.y, given)
-        if turned is None:
-            return None
-        taken.append(turned)
-    if first.by_rows and (second.y.shape[0] != first.y.shape[0] or second.y.shape[0] != given.shape[0]):
+    if first.zero_after or second.zero_after:
+        return None
+    turned = _in_one_set_of_axes(first, second, given)
+    if turned is None:
+        return None
+    y, taken, others = turned
+    if first.by_rows and (y.shape[0] != first.y.shape[0] or y.shape[0] != given.shape[0]):
         return None
     inputs: list[View] = []
 
@@ -87,8 +87,7 @@ def _together(first: Pointwise, second: Pointwise, position: int) -> Pointwise |
         inner = Expr("cast", (inner,), dtype="bool")
 
     def change(index: int) -> Expr:
-        view = second.inputs[index]
-        return inner if view == given else Expr("input", index=number(view))
+        return inner if second.inputs[index] == given else Expr("input", index=number(others[index]))
 
     expr = substituted(second.expr, change)
     if operation_count(expr) > _MOST_OPERATIONS:
@@ -96,10 +95,25 @@ def _together(first: Pointwise, second: Pointwise, position: int) -> Pointwise |
     return replace(
         second,
         name=f"{first.name} + {second.name}",
+        y=y,
         inputs=tuple(inputs),
         expr=simplified(expr),
         by_rows=first.by_rows or second.by_rows,
     )
+
+
+def _in_one_set_of_axes(
+    first: Pointwise, second: Pointwise, given: View
+) -> tuple[View, list[View], list[View]] | None:
+    """The second's output, the first's inputs and the second's inputs, with the second's axes or the first's."""
+    taken = [expressed_like(each, first.y, given) for each in first.inputs]
+    if None not in taken:
+        return second.y, [each for each in taken if each is not None], list(second.inputs)
+    y = expressed_like(second.y, given, first.y)
+    others = [expressed_like(each, given, first.y) for each in second.inputs]
+    if y is None or None in others or (second.by_rows and y.shape[0] != second.y.shape[0]):
+        return None
+    return y, list(first.inputs), [each for each in others if each is not None]
 
 
 def _same_rows(first: View, second: View) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trine.backends.cuda.fusion.attention import fuse_attention
 from trine.backends.cuda.fusion.chains import fuse_chains, fuse_diamonds
 from trine.backends.cuda.fusion.concat import write_through
+from trine.backends.cuda.fusion.copies import merge_copies
 from trine.backends.cuda.fusion.epilogues import fuse_epilogues
+from trine.backends.cuda.fusion.flatten import turn_flattened_weights
 from trine.backends.cuda.fusion.program import Program
 from trine.backends.cuda.fusion.prologues import fuse_prologues, fuse_squeeze_excitation
 from trine.backends.cuda.fusion.stem import pad_stem
@@ -18,8 +21,11 @@ STEPS = (
     fuse_diamonds,  # first: they hide activations from the products
     fuse_epilogues,  # next: a product takes what it can before pointwise groups take one another
     fuse_chains,
+    fuse_attention,  # after fuse_chains, which brings together what is added to the scores
+    turn_flattened_weights,
     fuse_squeeze_excitation,  # after epilogues, which put the activations into its two products
     fuse_prologues,  # after fuse_chains, which makes one scale, shift and activation of three groups
+    merge_copies,  # before write_through: parts of what one producer makes are no whole buffers
     write_through,  # after all that asks for whole buffers
     pad_stem,
 )

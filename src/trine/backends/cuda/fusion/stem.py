@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from trine.backends.cuda.fusion.expressions import renumbered
 from trine.backends.cuda.fusion.program import Program
-from trine.backends.cuda.groups import Buffer, Conv, Expr, Pointwise, View, contiguous_strides
+from trine.backends.cuda.groups import Buffer, Conv, Pointwise, View, contiguous_strides
 from trine.backends.cuda.lowering.views import covers_buffer, permuted, sliced
 
 __all__ = ["PADDED_CHANNELS", "pad_stem"]
@@ -19,8 +18,7 @@ PADDED_CHANNELS = 4
 def pad_stem(program: Program) -> None:
     """Before: Pointwise -> x (N, H, W, 3); Conv(x, w (K, R, S, 3)). After: x (N, H, W, 4) with zeros, w likewise.
 
-    The pointwise group chooses by channel among its expression at each of the channels, so that nothing is read that
-    is not the caller's. Stays: what anything else than ungrouped convolutions reads.
+    Stays: what anything else than ungrouped convolutions reads.
     """
     for index, group in program.positions():
         if not isinstance(group, Pointwise) or group.y.buffer.kind != "arena":
@@ -58,21 +56,9 @@ def _pad(program: Program, index: int, group: Pointwise, images: View) -> None:
     shape = (*images.shape[:3], PADDED_CHANNELS)
     buffer = Buffer(group.y.buffer.name, "arena", group.y.dtype, images.elements // channels * PADDED_CHANNELS)
     padded = View(buffer, shape, contiguous_strides(shape))
-    numbers = np.arange(PADDED_CHANNELS, dtype=np.float32)
-    which = View(Buffer("channel numbers", "weight", "fp32", PADDED_CHANNELS, numbers), shape, (0, 0, 0, 1))
-    inputs: list[View] = [which]
-    expr = Expr("constant", value=0.0)
-    for channel in reversed(range(channels)):
-        numbered = {}
-        for position, view in enumerate(group.inputs):
-            one = sliced(permuted(view, order), 3, channel, 1)
-            spread = replace(one, shape=shape, strides=(*one.strides[:3], 0))
-            if spread not in inputs:
-                inputs.append(spread)
-            numbered[position] = inputs.index(spread)
-        chosen = Expr("eq", (Expr("input"), Expr("constant", value=float(channel))))
-        expr = Expr("where", (chosen, renumbered(group.expr, numbered), expr))
-    program.put(index, replace(group, y=padded, inputs=tuple(inputs), expr=expr))
+    inputs = tuple(permuted(view, order) for view in group.inputs)
+    y = sliced(padded, 3, 0, channels)
+    program.put(index, replace(group, y=y, inputs=inputs, zero_after=PADDED_CHANNELS - channels))
     for position in program.readers(images.buffer):
         conv = program.at(position)
         assert isinstance(conv, Conv)

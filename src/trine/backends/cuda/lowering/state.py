@@ -19,7 +19,7 @@ from trine.backends.cuda.groups import (
     contiguous_strides,
 )
 from trine.backends.cuda.lowering.static_graph import Array
-from trine.backends.cuda.lowering.views import memory_order, permuted, reshaped
+from trine.backends.cuda.lowering.views import memory_order, order_for, permuted, reshaped
 
 __all__ = ["STORAGE", "CannotLowerError", "Lowering", "SAME"]
 
@@ -141,7 +141,7 @@ class Lowering:
         """Another shape, by a copy if need be."""
         found = reshaped(view, shape)
         if found is None:
-            found = reshaped(self.copied(view), shape)
+            found = reshaped(self.copied(view, order_for(view, shape)), shape)
             assert found is not None
         return found
 

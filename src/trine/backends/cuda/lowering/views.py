@@ -15,8 +15,10 @@ __all__ = [
     "expressed_like",
     "memory_order",
     "merged",
+    "order_for",
     "permuted",
     "reshaped",
+    "shape_blocks",
     "sliced",
     "within_slice",
 ]
@@ -47,41 +49,58 @@ def broadcast(view: View, shape: Sequence[int]) -> View:
     return replace(view, shape=tuple(shape), strides=tuple(strides))
 
 
+def shape_blocks(given: Sequence[int], wanted: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Which axes of a shape become which axes of another: the smallest blocks of equal size, in order.
+
+    Axes of length 1 are in no block.
+    """
+    old = [axis for axis, length in enumerate(given) if length != 1]
+    new = [axis for axis, length in enumerate(wanted) if length != 1]
+    blocks: list[tuple[list[int], list[int]]] = []
+    while old and new:
+        block = ([old.pop(0)], [new.pop(0)])
+        left, right = given[block[0][0]], wanted[block[1][0]]
+        while left != right:
+            if left < right:
+                block[0].append(old.pop(0))
+                left *= given[block[0][-1]]
+            else:
+                block[1].append(new.pop(0))
+                right *= wanted[block[1][-1]]
+        blocks.append(block)
+    return blocks
+
+
 def reshaped(view: View, shape: Sequence[int]) -> View | None:
     """The same elements in row-major order with another shape; None where that cannot be said with strides."""
     shape = tuple(shape)
     assert math.prod(shape) == view.elements, f"cannot reshape {view.shape} to {shape}"
     if view.elements == 0:
         return replace(view, shape=shape, strides=contiguous_strides(shape))
-    given = [(n, s) for n, s in zip(view.shape, view.strides, strict=True) if n != 1]
     strides = [0] * len(shape)
-    old, new = 0, 0
-    while old < len(given) or new < len(shape):
-        if new < len(shape) and shape[new] == 1:
-            new += 1
-            continue
-        old_end, new_end = old + 1, new + 1
-        old_size, new_size = given[old][0], shape[new]
-        while old_size != new_size:
-            if old_size < new_size:
-                old_size *= given[old_end][0]
-                old_end += 1
-            else:
-                new_size *= shape[new_end]
-                new_end += 1
-        for axis in range(old, old_end - 1):  # the old axes of this block must lie one in another
-            if given[axis][1] != given[axis + 1][0] * given[axis + 1][1]:
+    for old, new in shape_blocks(view.shape, shape):
+        for outer, inner in zip(old, old[1:], strict=False):  # a block's old axes must lie one in another
+            if view.strides[outer] != view.shape[inner] * view.strides[inner]:
                 return None
-        step = given[old_end - 1][1]
-        for axis in range(new_end - 1, new - 1, -1):
+        step = view.strides[old[-1]]
+        for axis in reversed(new):
             strides[axis] = step
             step *= shape[axis]
-        old, new = old_end, new_end
     for axis in range(len(shape) - 1, -1, -1):  # an axis of length 1 gets the stride that it would have if packed
         if shape[axis] == 1:
             inner = axis + 1
             strides[axis] = strides[inner] * shape[inner] if inner < len(shape) else 1
     return replace(view, shape=shape, strides=tuple(strides))
+
+
+def order_for(view: View, shape: Sequence[int]) -> list[int]:
+    """The order in memory for a copy of ``view`` that can take another shape, and is as close to the view's as it gets.
+
+    What reshaping keeps apart may lie in any order; what it joins has to lie row by row.
+    """
+    blocks = [old for old, _ in shape_blocks(view.shape, shape)]
+    blocks.sort(key=lambda block: -min(abs(view.strides[axis]) for axis in block))
+    return [*(axis for axis, length in enumerate(view.shape) if length == 1), *(axis for block in blocks for axis in block)]
 
 
 def merged(view: View, blocks: Sequence[Sequence[int]]) -> View | None:
