@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import onnx
 import onnx_ir as ir
 
 from trine.errors import ConfigError
@@ -16,6 +15,7 @@ from trine.network.computing import ComputingLayers
 from trine.network.conditionals import IfConditional
 from trine.network.layer import Layer
 from trine.network.loops import Loop
+from trine.network.onnx_model import to_model
 from trine.network.tensor import Facts, Tensor, as_dtype, input_shape
 from trine.network.writer import OPSET
 
@@ -24,8 +24,6 @@ __all__ = ["Network"]
 L = TypeVar("L", bound=Layer)
 S = TypeVar("S", Loop, IfConditional)
 T = TypeVar("T")
-_IR_VERSION = 10  # what onnxruntime 1.23 reads; no operator that layers are written with needs a newer one
-_INLINE_LIMIT = 1024  # larger weights are not shown to ONNX's checker
 
 
 class Network(ComputingLayers, ArrangingLayers):
@@ -181,28 +179,7 @@ class Network(ComputingLayers, ArrangingLayers):
 
         Raises ConfigError when there is no output, a name is used twice, or a layer is not finished.
         """
-        if not self._outputs:
-            raise ConfigError(f"network {self.name!r} has no outputs; mark one with network.mark_output(tensor)")
-        assembler = Assembler(self)
-        for tensor in dict.fromkeys([*self._inputs, *self._outputs]):
-            assembler.reserve(tensor.name)
-        scope = Scope(None, None)
-        for tensor in self._inputs:
-            scope.values[tensor] = tensor._facts.apply(ir.Value(name=tensor.name))
-        outputs = []
-        for tensor, value in zip(self._outputs, assembler.require(self._outputs, scope), strict=True):
-            outputs.append(self._output(tensor, value, scope))
-        graph = ir.Graph(
-            [scope.values[tensor] for tensor in self._inputs],
-            outputs,
-            nodes=scope.nodes,
-            initializers=assembler.initializers,
-            opset_imports={"": self.opset, **self.domains},
-            name=self.name,
-        )
-        model = ir.Model(graph, ir_version=_IR_VERSION, producer_name="trine")
-        _check(model, self.name)
-        return model
+        return to_model(self)
 
     def to_onnx(self) -> bytes:
         """The network as the bytes of an ONNX file. Raises as ``to_model`` does, and for more than 2 GiB."""
@@ -220,21 +197,6 @@ class Network(ComputingLayers, ArrangingLayers):
         from trine.network.python_program import to_python
 
         return to_python(self, path)
-
-    def _output(self, tensor: Tensor, value: ir.Value, scope: Scope) -> ir.Value:
-        """The value that will be the output: made by a node, and called as the tensor is."""
-        facts = tensor._facts
-        if value.producer() is not None and value.producer() in scope.nodes and not value.meta.get("trine.output"):
-            value.name = tensor.name
-            value.meta["trine.output"] = True
-            return facts.apply(value)
-        node = ir.node("Identity", [value], name=f"{tensor.name}/Identity")
-        scope.nodes.append(node)
-        copy = node.outputs[0]
-        if value.name == tensor.name and tensor not in self._inputs:
-            value.name = f"{tensor.name}_value"
-        copy.name = tensor.name if tensor not in self._inputs else f"{tensor.name}_output"
-        return facts.apply(copy)
 
     def _make(self, kind: type[L], inputs: Sequence[Any], **settings: Any) -> L:
         return self._add(kind(self, inputs, **settings))
@@ -336,25 +298,3 @@ def _names(graph: ir.Graph) -> set[str]:
     for node in graph.all_nodes():
         names.update(name for name in (node.name, *(value.name for value in node.outputs)) if name)
     return names
-
-
-def _check(model: ir.Model, name: str) -> None:
-    """ONNX's own checker, which sees large weights as inputs."""
-    graph = model.graph
-    large = {
-        key: value
-        for key, value in graph.initializers.items()
-        if value.const_value is not None and value.const_value.nbytes > _INLINE_LIMIT
-    }
-    count = len(graph.inputs)
-    for key, value in large.items():
-        del graph.initializers[key]
-        graph.inputs.append(value)
-    try:
-        onnx.checker.check_model(ir.to_proto(model))
-    except onnx.checker.ValidationError as err:
-        raise ConfigError(f"network {name!r} makes no valid ONNX model: {' '.join(str(err).split())[:600]}") from err
-    finally:
-        del graph.inputs[count:]
-        for value in large.values():
-            graph.register_initializer(value)
