@@ -50,7 +50,8 @@ for _module, _names in {
     " INormalizationLayer IOneHotLayer IQuantizeLayer IRaggedSoftMaxLayer IRecurrenceLayer IReverseSequenceLayer"
     " ISqueezeLayer ITripLimitLayer IUnsqueezeLayer",
     "network": "INetworkDefinition",
-    "onnx_parser": "OnnxParser ParserError get_nv_onnx_parser_version",
+    "onnx_parser": "OnnxParser get_nv_onnx_parser_version",
+    "parser_error": "ParserError",
     "plugins": "IPluginRegistry PluginCapabilityType PluginCreatorVersion PluginField PluginFieldCollection"
     " PluginFieldCollection_ PluginFieldType TensorRTPhase get_builder_plugin_registry get_plugin_registry"
     " init_libnvinfer_plugins",

@@ -17,6 +17,7 @@ from trine.compat.tensorrt.enums import DataType, current
 from trine.compat.tensorrt.eras import Checked
 from trine.compat.tensorrt.foundation import Weights, from_trine
 from trine.compat.tensorrt.logger import Reporter
+from trine.compat.tensorrt.parser_error import ParserError
 from trine.dtypes import DataType as TrineType
 from trine.errors import ConfigError, TrineError, UnsupportedError
 
@@ -187,7 +188,6 @@ class OnnxParserRefitter(Checked):
 
     def refit_from_bytes(self, model: Any, path: str | None = None) -> bool:
         """Take the weights of a model's bytes. False where it is none, or its weights are others."""
-        from trine.compat.tensorrt.onnx_parser import ParserError
         from trine.importers.onnx_proto import parse
 
         try:
