@@ -19,10 +19,11 @@ from triton.runtime import interpreter
 from triton.runtime.jit import JITFunction
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from trine.backends.cuda import reference
 from trine.backends.cuda.groups import Buffer, Group, View
 from trine.backends.cuda.tactic import Launch, Pointer, Rows, Scalar, Scratch, TensorMap
 
-__all__ = ["NUMPY", "Memory", "run_group", "run_launches"]
+__all__ = ["NUMPY", "Memory", "check_group", "run_group", "run_launches"]
 
 NUMPY: dict[str, Any] = {
     "fp32": np.float32,
@@ -171,3 +172,33 @@ def _torch(array: np.ndarray[Any, Any]) -> torch.Tensor:
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous().view(torch.uint8)
+
+
+class _Reference:
+    """What reference.run_group wants of a memory, over the interpreter's."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def read(self, view: View) -> np.ndarray[Any, Any]:
+        array = self._memory.get(view)
+        return array.astype(np.float32) if view.dtype in ("fp32", "fp16", "bf16") else array
+
+    def write(self, view: View, array: np.ndarray[Any, Any]) -> None:
+        self._memory.put(view, array)
+
+
+def check_group(tactic: Any, group: Group, target: Any, configuration: Any, rtol: float, atol: float) -> None:
+    """Random numbers in every operand; all that the launches write against ``reference.py``."""
+    rng = np.random.default_rng(len(group.name))
+    ours, theirs = Memory(), Memory()
+    for view in group.views():
+        values = rng.normal(size=view.shape).astype(NUMPY[view.dtype])
+        ours.put(view, values)
+        theirs.put(view, values)
+    assert tactic.supports(group, target), tactic.supports(group, target).reasons
+    run_launches(tactic.launches(group, configuration, target), ours)
+    reference.run_group(group, _Reference(theirs))  # type: ignore[arg-type]
+    for view in group.written():
+        got, wanted = ours.get(view).astype(np.float64), theirs.get(view).astype(np.float64)
+        np.testing.assert_allclose(got, wanted, rtol=rtol, atol=atol)

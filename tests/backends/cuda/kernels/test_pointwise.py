@@ -99,7 +99,7 @@ BINARY = {
     "pow": np.power,
     "min": np.minimum,
     "max": np.maximum,
-    "mod": np.fmod,
+    "mod": np.mod,
 }
 COMPARED = {"eq": np.equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
 

@@ -133,7 +133,7 @@ class Statements:
             return self._apply("{0} / {1}" if kind == "f" else "{0} // {1}", values, kind)
         if op == "mod":
             rest = self._apply("{0} % {1}", values, kind)
-            if kind in ("f", "uint8"):
+            if kind == "uint8":
                 return rest
             # The sign of the divisor; Triton's % has that of the dividend.
             return self._apply(

@@ -1,0 +1,117 @@
+# ruff: noqa: N803 - a kernel's constants are capitals; its branches are Triton's
+"""Layer and RMS normalisation of rows that fit in registers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import triton
+import triton.language as tl
+
+from trine.backends.cuda.groups import Group, LayerNorm
+from trine.backends.cuda.kernels.operands import launch_of, power_of_two
+from trine.backends.cuda.kernels.row_tiles import row_tiles
+from trine.backends.cuda.tactic import Launch, Scalar
+from trine.backends.cuda.target import Target
+from trine.backends.tactic import Support
+
+__all__ = ["TACTICS", "LayerNormRows"]
+
+_LONGEST = 32768
+
+
+@triton.jit
+def layer_norm(
+    x,
+    residual,
+    scale,
+    bias,
+    y,
+    total,
+    rows,
+    N: tl.constexpr,
+    X_ROW: tl.constexpr,
+    X_ONE: tl.constexpr,
+    RESIDUAL_ROW: tl.constexpr,
+    RESIDUAL_ONE: tl.constexpr,
+    Y_ROW: tl.constexpr,
+    Y_ONE: tl.constexpr,
+    TOTAL_ROW: tl.constexpr,
+    TOTAL_ONE: tl.constexpr,
+    EPSILON: tl.constexpr,
+    RMS: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """BLOCK_ROWS rows of N numbers, in fp32: the mean first, then the variance of the differences from it."""
+    row = (tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS))[:, None]
+    column = tl.arange(0, BLOCK)[None, :]
+    mask = (row < rows) & (column < N)
+    row = row.to(tl.int64)
+    value = tl.load(x + row * X_ROW + column * X_ONE, mask=mask, other=0.0).to(tl.float32)
+    if residual is not None:
+        value += tl.load(residual + row * RESIDUAL_ROW + column * RESIDUAL_ONE, mask=mask, other=0.0).to(tl.float32)
+    if total is not None:
+        tl.store(total + row * TOTAL_ROW + column * TOTAL_ONE, value, mask=mask)
+    if not RMS:
+        mean = tl.sum(value, axis=1)[:, None] / N
+        value = tl.where(column < N, value - mean, 0.0)
+    variance = tl.sum(value * value, axis=1)[:, None] / N
+    value = value * (1.0 / tl.sqrt_rn(variance + EPSILON))
+    if scale is not None:
+        value *= tl.load(scale + column, mask=column < N, other=0.0).to(tl.float32)
+    if bias is not None:
+        value += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)
+    tl.store(y + row * Y_ROW + column * Y_ONE, value, mask=mask)
+
+
+class LayerNormRows:
+    """Whole rows in registers, one program for a few of them."""
+
+    name = "triton layer norm"
+
+    def supports(self, group: Group, target: Target) -> Support:
+        """See CudaTactic."""
+        if not isinstance(group, LayerNorm):
+            return Support((f"{type(group).__name__} is no layer normalisation",))
+        reasons = []
+        if group.x.shape[-1] > _LONGEST:
+            reasons.append(f"rows of {group.x.shape[-1]}; at most {_LONGEST} fit in registers")
+        for name, view in (("scale", group.scale), ("bias", group.bias)):
+            if view is not None and view.strides[-1] != 1 and view.shape[-1] != 1:
+                reasons.append(f"{name}: stride {view.strides[-1]}; wanted 1")
+        for name, view in (("x", group.x), ("residual", group.residual), ("y", group.y), ("total", group.total)):
+            if view is not None and view.dtype not in ("fp16", "bf16", "fp32"):
+                reasons.append(f"{name}: {view.dtype}; wanted fp16, bf16 or fp32")
+        return Support(tuple(reasons))
+
+    def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
+        """See CudaTactic."""
+        return row_tiles(*group.y.shape, target)
+
+    def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
+        """See CudaTactic."""
+        assert isinstance(group, LayerNorm)
+        rows, n = group.x.shape
+        operands = {
+            "x": group.x,
+            "residual": group.residual,
+            "scale": group.scale,
+            "bias": group.bias,
+            "y": group.y,
+            "total": group.total,
+        }
+        constants: dict[str, Any] = {"N": n, "EPSILON": float(group.epsilon), "RMS": group.rms}
+        for name in ("x", "residual", "y", "total"):
+            view = operands[name]
+            strides = (0, 0) if view is None else view.strides
+            constants |= {f"{name.upper()}_ROW": strides[0], f"{name.upper()}_ONE": strides[1]}
+        constants |= {"BLOCK_ROWS": configuration["rows"], "BLOCK": power_of_two(n)}
+        grid = (math.ceil(rows / configuration["rows"]), 1, 1)
+        operands["rows"] = Scalar("i32", rows)
+        return [launch_of(layer_norm, grid, operands, constants, configuration["num_warps"])]
+
+
+TACTICS = (LayerNormRows(),)
