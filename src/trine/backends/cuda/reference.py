@@ -15,7 +15,6 @@ import ml_dtypes
 import numpy as np
 
 from trine.backends.cuda.groups import (
-    Activation,
     Attention,
     Buffer,
     Conv,
@@ -285,7 +284,7 @@ def _attention(group: Attention, memory: Memory) -> None:
         bias = memory.read(group.bias)
         scores = scores + np.tile(bias, (scores.shape[0] // bias.shape[0], 1, 1, 1))
     if group.causal:
-        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+        scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
     scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
     total = scores.sum(axis=-1, keepdims=True)
     # Kernels multiply the rounded weights by v, and divide by their sum at the end.

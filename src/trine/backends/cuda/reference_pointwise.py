@@ -30,7 +30,7 @@ def erf(x: Array) -> Array:
 
     Third order on steps of 1/64, an error below 1e-9.
     """
-    clipped = np.clip(x.astype(np.float64), -6.0, 6.0)
+    clipped = np.clip(np.nan_to_num(x.astype(np.float64)), -6.0, 6.0)
     nearest = np.round(clipped * 64)
     at = _ERF[(nearest + 384).astype(np.int64)]
     base = nearest / 64
@@ -126,5 +126,5 @@ def pointwise(expr: Expr, inputs: Sequence[Array]) -> Array:
     if "f" in kinds:
         # A Python integer meets floats as fp32, not as NumPy's int64, which would make fp64 of both.
         arguments = [each.astype(np.float32) if each.dtype.kind in "iu" else each for each in arguments]
-    result = _FUNCTIONS[expr.op](*arguments)
+    result: Array = np.asarray(_FUNCTIONS[expr.op](*arguments))
     return result.astype(np.float32) if result.dtype == np.float64 else result

@@ -9,7 +9,6 @@ import numpy as np
 
 from trine.backends.cuda.fusion.program import Program
 from trine.backends.cuda.groups import (
-    NO_ACTIVATION,
     Attention,
     Buffer,
     Epilogue,
@@ -58,13 +57,13 @@ def _fuse(program: Program, index: int, softmax: Softmax) -> None:
         return
     first = program.at(found.product)
     assert isinstance(first, Gemm)
-    if first.y.shape != second.a.shape or first.y.strides != first.y.strides or first.prologue is not None:
+    if first.y.shape != second.a.shape or first.prologue is not None:
         return
     q, scale, scaling = _unscaled(program, first, found.product)
     q, k, v, y = (_four(each) for each in (q, first.b, permuted(second.b, _swapped(second.b)), second.y))
     if any(each.strides[3] != 1 and each.shape[3] != 1 for each in (q, k, v, y)):
         return
-    if expressed_like(second.a, second.a, second.a) is None or softmax.y.shape[-1] != second.a.shape[-1]:
+    if softmax.y.shape[-1] != second.a.shape[-1]:
         return
     bias = _bias(found.constants, q, k, first.y.dtype, first.name)
     for each in (*found.absorbed, found.product, index, *scaling):
@@ -144,7 +143,7 @@ def _sum(step: Pointwise, own: int, expr: Expr, wanted: View) -> tuple[float, li
 
 
 def _constant(view: View, given: View, wanted: View) -> np.ndarray | None:
-    """A constant with the axes of ``given`` as (B', H', S', T'): 1 where it repeats, and B' where its outer part does."""
+    """A constant with the axes of ``given`` as (B', H', S', T'): 1 where it repeats, B' where its outer part does."""
     if view.buffer.kind != "weight" or view.buffer.data is None or view.dtype not in ("fp32", "fp16", "bf16"):
         return None
     if given.shape != view.shape or not given.contiguous or not wanted.contiguous:
@@ -199,7 +198,13 @@ def _unscaled(program: Program, first: Gemm, index: int) -> tuple[View, float, l
         return first.a, 1.0, []
     group = found[1]
     expr = group.expr
-    if expr.op != "mul" or len(group.inputs) != 1 or group.by_rows or not covers_buffer(group.y) or not covers_buffer(first.a):
+    if (
+        expr.op != "mul"
+        or len(group.inputs) != 1
+        or group.by_rows
+        or not covers_buffer(group.y)
+        or not covers_buffer(first.a)
+    ):
         return first.a, 1.0, []
     numbers = [each for each in expr.args if each.op == "constant"]
     if len(numbers) != 1 or {each.op for each in expr.args} != {"input", "constant"}:
@@ -220,8 +225,3 @@ def _four(view: View) -> View:
     if len(view.shape) == 4:
         return view
     return replace(view, shape=(view.shape[0], 1, *view.shape[1:]), strides=(view.strides[0], 0, *view.strides[1:]))
-
-
-def plain(epilogue: Epilogue) -> bool:
-    """Whether nothing happens after the sum."""
-    return epilogue == Epilogue() and epilogue.act == NO_ACTIVATION

@@ -102,9 +102,7 @@ def _together(first: Pointwise, second: Pointwise, position: int) -> Pointwise |
     )
 
 
-def _in_one_set_of_axes(
-    first: Pointwise, second: Pointwise, given: View
-) -> tuple[View, list[View], list[View]] | None:
+def _in_one_set_of_axes(first: Pointwise, second: Pointwise, given: View) -> tuple[View, list[View], list[View]] | None:
     """The second's output, the first's inputs and the second's inputs, with the second's axes or the first's."""
     taken = [expressed_like(each, first.y, given) for each in first.inputs]
     if None not in taken:
@@ -119,6 +117,8 @@ def _in_one_set_of_axes(
 def _same_rows(first: View, second: View) -> bool:
     """Whether axis 0 of both counts the same rows."""
     return (
-        bool(first.shape) and bool(second.shape) and first.shape[0] == second.shape[0]
+        bool(first.shape)
+        and bool(second.shape)
+        and first.shape[0] == second.shape[0]
         and (first.shape[0] == 1 or first.strides[0] == second.strides[0])
     )

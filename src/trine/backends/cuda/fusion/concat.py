@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trine.backends.cuda.fusion.program import Program
-from trine.backends.cuda.groups import Buffer, Conv, DepthwiseConv, Gemm, Pointwise, Pool, View, with_views
-from trine.backends.cuda.lowering.views import covers_buffer, expressed_like, memory_order, permuted, within_slice
+from trine.backends.cuda.groups import Buffer, Conv, DepthwiseConv, Gemm, Group, Pointwise, Pool, View, with_views
+from trine.backends.cuda.lowering.views import covers_buffer, memory_order, within_slice
 
 __all__ = ["write_through"]
 
@@ -33,6 +33,8 @@ def _through(program: Program, index: int, copy: Pointwise) -> None:
         return
     if isinstance(found[1], DepthwiseConv) and found[1].sums is not None and not covers_buffer(found[1].y):
         return
+    if _filled_between(program, target.buffer, found[0], index):
+        return
     part = _as_part(source, target)
     if part is None:
         return
@@ -45,8 +47,14 @@ def _through(program: Program, index: int, copy: Pointwise) -> None:
             return
         changed[position] = moved
     program.put(index, None)
-    for position, group in changed.items():
-        program.put(position, group)
+    for position, each in changed.items():
+        program.put(position, each)
+
+
+def _filled_between(program: Program, buffer: Buffer, first: int, last: int) -> bool:
+    """Whether the whole buffer is written between two positions, as padding is before what it surrounds."""
+    between = [program.at(each) for each in program.writers(buffer) if first < each < last]
+    return any(covers_buffer(view) for group in between if group is not None for view in group.written())
 
 
 def _as_part(source: View, target: View) -> tuple[int, int, int] | None:
@@ -68,7 +76,9 @@ def _as_part(source: View, target: View) -> tuple[int, int, int] | None:
     return inner, row_stride, target.offset
 
 
-def _moved(group: object, source: Buffer, target: Buffer, inner: int, row_stride: int, offset: int) -> object | None:
+def _moved(
+    group: Group | None, source: Buffer, target: Buffer, inner: int, row_stride: int, offset: int
+) -> Group | None:
     failed = []
 
     def change(view: View) -> View:
@@ -80,9 +90,5 @@ def _moved(group: object, source: Buffer, target: Buffer, inner: int, row_stride
             return view
         return replace(found, buffer=target)
 
-    moved = with_views(group, change)
+    moved: Group = with_views(group, change)
     return None if failed else moved
-
-
-def _unused() -> None:
-    _ = (expressed_like, permuted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from trine.backends.cuda.fusion.program import Program
@@ -26,7 +27,7 @@ def merge_copies(program: Program) -> None:
 
 
 def _merge_two(program: Program, positions: list[int]) -> bool:
-    for left, right in zip(positions, positions[1:], strict=False):
+    for left, right in itertools.pairwise(positions):
         first, second = program.at(left), program.at(right)
         assert isinstance(first, Pointwise)
         assert isinstance(second, Pointwise)

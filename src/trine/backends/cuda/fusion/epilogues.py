@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +12,14 @@ from trine.backends.cuda.fusion.expressions import activation_of, inputs_of, wit
 from trine.backends.cuda.fusion.program import Program
 from trine.backends.cuda.groups import (
     NO_ACTIVATION,
+    Activation,
     Buffer,
     Conv,
     DepthwiseConv,
     Epilogue,
     Expr,
     Gemm,
+    Group,
     Pointwise,
     Reduce,
     View,
@@ -24,6 +28,7 @@ from trine.backends.cuda.lowering.views import covers_buffer, expressed_like
 
 __all__ = ["fuse_epilogues"]
 
+_Fields = dict[str, Any]  # new values for an anchor's fields
 _Anchor = Conv | DepthwiseConv | Gemm
 _FLOATS = frozenset({"fp32", "fp16", "bf16"})
 
@@ -48,7 +53,7 @@ def _absorb(program: Program, index: int, group: Pointwise) -> None:
             candidates.append((found[0], position))
     for writer, position in sorted(candidates, reverse=True):  # the latest: what it adds is made by then
         anchor = program.at(writer)
-        fused = None
+        fused: Group | None = None
         if isinstance(anchor, _Anchor):
             fused = _fused(anchor, group, position)
         elif isinstance(anchor, Reduce):
@@ -94,7 +99,7 @@ def _fused(anchor: _Anchor, group: Pointwise, position: int) -> _Anchor | None:
 
     found = _Parts(anchor, own, group.inputs, in_axes).match(group.expr)
     y = in_axes(group.y)
-    if found is None or y is None or y.strides[-1] not in (1,) and y.shape[-1] != 1:
+    if found is None or y is None or (y.strides[-1] not in (1,) and y.shape[-1] != 1):
         return None
     changed: _Anchor = replace(anchor, name=f"{anchor.name} + {group.name}", y=y, **found)
     return changed
@@ -107,9 +112,9 @@ class _Parts:
     anchor: _Anchor
     own: set[int]
     inputs: tuple[View, ...]
-    in_axes: object
+    in_axes: Callable[[View], View | None]
 
-    def match(self, expr: Expr) -> dict[str, object] | None:
+    def match(self, expr: Expr) -> _Fields | None:
         """New values for the anchor's fields; None where the expression does not fit."""
         if expr.op == "input":
             return {"epilogue": self.anchor.epilogue} if expr.index in self.own else None
@@ -124,8 +129,8 @@ class _Parts:
         left, right = (bool(inputs_of(each) & self.own) for each in expr.args)
         if left == right or (right and expr.op == "div"):
             return None
-        inner, other = expr.args if left else expr.args[::-1]
-        matched = self.match(inner)
+        own, other = expr.args if left else expr.args[::-1]
+        matched = self.match(own)
         if matched is None:
             return None
         if expr.op in ("mul", "div"):
@@ -134,7 +139,7 @@ class _Parts:
             return None
         return self._added(matched, other, -1.0 if expr.op == "sub" else 1.0)
 
-    def _added(self, matched: dict[str, object], other: Expr, sign: float) -> dict[str, object] | None:
+    def _added(self, matched: _Fields, other: Expr, sign: float) -> _Fields | None:
         epilogue = matched["epilogue"]
         assert isinstance(epilogue, Epilogue)
         if other.op == "constant":
@@ -157,15 +162,15 @@ class _Parts:
             vector = vector + epilogue.bias.buffer.data
         return {**matched, "epilogue": replace(epilogue, bias=_vector(vector, f"{self.anchor.name} bias"))}
 
-    def _residual(self, matched: dict[str, object], epilogue: Epilogue, view: View) -> dict[str, object] | None:
+    def _residual(self, matched: _Fields, epilogue: Epilogue, view: View) -> _Fields | None:
         if epilogue.residual is not None or epilogue.act_after != NO_ACTIVATION:
             return None
-        turned = self.in_axes(view)  # type: ignore[operator]
+        turned = self.in_axes(view)
         if turned is None or turned.dtype not in _FLOATS:
             return None
         return {**matched, "epilogue": replace(epilogue, residual=turned)}
 
-    def _scaled(self, matched: dict[str, object], other: Expr, divide: bool) -> dict[str, object] | None:
+    def _scaled(self, matched: _Fields, other: Expr, divide: bool) -> _Fields | None:
         """A constant factor of each channel goes into the weights and the bias."""
         epilogue = matched["epilogue"]
         assert isinstance(epilogue, Epilogue)
@@ -191,7 +196,7 @@ class _Parts:
         shape[axis] = -1
         scaled = np.ascontiguousarray(data * factor.reshape(shape))
         buffer = Buffer(f"{weights.buffer.name} scaled", "weight", weights.dtype, scaled.size, scaled.reshape(-1))
-        changed: dict[str, object] = {**matched}
+        changed: _Fields = {**matched}
         inner = 1
         strides = []
         for length in reversed(weights.shape):
@@ -210,26 +215,26 @@ class _Parts:
         """The elements of a constant that depends on the last axis only."""
         if view.buffer.kind != "weight":
             return None
-        turned = self.in_axes(view)  # type: ignore[operator]
+        turned = self.in_axes(view)
         if turned is None or view.buffer.data is None or view.dtype not in _FLOATS:
             return None
         if any(stride and length != 1 for length, stride in zip(turned.shape[:-1], turned.strides[:-1], strict=True)):
             return None
         step = turned.strides[-1]
         index = turned.offset + np.arange(turned.shape[-1]) * step
-        return np.asarray(view.buffer.data, np.float32)[index]
+        chosen: np.ndarray = np.asarray(view.buffer.data, np.float32)[index]
+        return chosen
 
 
-def _activated(matched: dict[str, object], act: object) -> dict[str, object] | None:
+def _activated(matched: _Fields, act: Activation) -> _Fields | None:
     epilogue = matched["epilogue"]
     assert isinstance(epilogue, Epilogue)
-    field = "act" if epilogue.residual is None and epilogue.act_after == NO_ACTIVATION else "act_after"
-    together = with_activation(getattr(epilogue, field), act)  # type: ignore[arg-type]
-    if together is None and field == "act":
-        field, together = "act_after", act  # type: ignore[assignment]
-    if together is None:
-        return None
-    return {**matched, "epilogue": replace(epilogue, **{field: together})}
+    if epilogue.residual is None and epilogue.act_after == NO_ACTIVATION:
+        together = with_activation(epilogue.act, act)
+        if together is not None:
+            return {**matched, "epilogue": replace(epilogue, act=together)}
+    together = with_activation(epilogue.act_after, act)
+    return None if together is None else {**matched, "epilogue": replace(epilogue, act_after=together)}
 
 
 def _vector(array: np.ndarray, name: str) -> View:

@@ -9,7 +9,15 @@ import numpy as np
 
 from trine.backends.cuda.groups import NO_ACTIVATION, Activation, Expr
 
-__all__ = ["activation_of", "inputs_of", "operation_count", "renumbered", "simplified", "substituted", "with_activation"]
+__all__ = [
+    "activation_of",
+    "inputs_of",
+    "operation_count",
+    "renumbered",
+    "simplified",
+    "substituted",
+    "with_activation",
+]
 
 _GATED = {
     Activation("sigmoid"): "silu",

@@ -8,7 +8,7 @@ import numpy as np
 
 from trine.backends.cuda.fusion.program import Program
 from trine.backends.cuda.groups import Buffer, Gemm, Pointwise, View, contiguous_strides
-from trine.backends.cuda.lowering.views import covers_buffer, expressed_like, memory_order, merged, permuted
+from trine.backends.cuda.lowering.views import covers_buffer, memory_order, merged
 
 __all__ = ["turn_flattened_weights"]
 
@@ -40,8 +40,6 @@ def _turned(group: Gemm, copy: Pointwise) -> Gemm | None:
     rows, columns = group.a.shape
     if x.dtype != y.dtype or not covers_buffer(y) or not y.contiguous or not group.a.contiguous or y.shape[0] != rows:
         return None
-    if expressed_like(group.a, group.a, group.a) is None:
-        return None
     order = memory_order(x)
     if order[0] != 0:
         return None
@@ -54,7 +52,3 @@ def _turned(group: Gemm, copy: Pointwise) -> Gemm | None:
     buffer = Buffer(f"{group.b.buffer.name} turned", "weight", group.b.dtype, data.size, data)
     b = View(buffer, group.b.shape, contiguous_strides(group.b.shape))
     return replace(group, name=f"{copy.name} + {group.name}", a=flat, b=b)
-
-
-def _unused() -> object:
-    return permuted

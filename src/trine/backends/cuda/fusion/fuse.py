@@ -12,6 +12,7 @@ from trine.backends.cuda.fusion.epilogues import fuse_epilogues
 from trine.backends.cuda.fusion.flatten import turn_flattened_weights
 from trine.backends.cuda.fusion.program import Program
 from trine.backends.cuda.fusion.prologues import fuse_prologues, fuse_squeeze_excitation
+from trine.backends.cuda.fusion.statistics import keep_statistics_exact
 from trine.backends.cuda.fusion.stem import pad_stem
 from trine.backends.cuda.groups import Group
 
@@ -31,12 +32,12 @@ STEPS = (
 )
 
 
-def fuse(groups: Sequence[Group], storage: str) -> list[Group]:
-    """Fewer groups that compute the same; ``storage``: the element type of activations.
+def fuse(groups: Sequence[Group]) -> list[Group]:
+    """Fewer groups that compute the same.
 
     Weights must be in fp32 still (see Lowering.weight): some steps compute with them.
     """
-    program = Program(groups)
+    program = Program(keep_statistics_exact(groups))
     for step in STEPS:
         step(program)
     return program.groups

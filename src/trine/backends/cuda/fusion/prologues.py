@@ -12,7 +12,6 @@ from trine.backends.cuda.groups import (
     Buffer,
     DepthwiseConv,
     Epilogue,
-    Expr,
     Gemm,
     Pointwise,
     Prologue,
@@ -54,7 +53,10 @@ def _excite(program: Program, second: tuple[int, Gemm], first: tuple[int, Gemm],
         return
     if two.y.shape != (images, channels) or not two.y.contiguous or two.a.shape != one.y.shape:
         return
-    if any(each.b.buffer.kind != "weight" or not each.b.contiguous or each.b.shape[0] * each.b.shape[1] > _MOST_SQUEEZED for each in (one, two)):
+    if any(
+        each.b.buffer.kind != "weight" or not each.b.contiguous or each.b.shape[0] * each.b.shape[1] > _MOST_SQUEEZED
+        for each in (one, two)
+    ):
         return
     if any(each.epilogue != Epilogue(each.epilogue.bias, each.epilogue.act) for each in (one, two)):
         return
@@ -63,8 +65,8 @@ def _excite(program: Program, second: tuple[int, Gemm], first: tuple[int, Gemm],
     sums = None
     if maker is not None and isinstance(maker[1], DepthwiseConv) and maker[1].sums is None:
         made = maker[1]
-        same = expressed_like(source.x, source.x, source.x) if covers_buffer(source.x) and covers_buffer(made.y) else None
-        if same is not None and made.y.contiguous and source.x.contiguous and made.y.shape[0] == images and made.y.shape[3] == channels:
+        packed = all(covers_buffer(each) and each.contiguous for each in (source.x, made.y))
+        if packed and made.y.shape[0] == images and made.y.shape[3] == channels:
             tiles = math.ceil(pixels / _PIXELS_PER_TILE)
             sums = _sums(source.name, images, tiles, channels)
             program.put(maker[0], replace(made, sums=sums))
@@ -134,7 +136,12 @@ def _with_prologue(group: Gemm, pointwise: Pointwise) -> Gemm | None:
         expr, shift = expr.args
     if expr.op == "mul":
         expr, scale = expr.args
-        if scale.op == "input" and expr.op == "input" and _spread(pointwise.inputs[expr.index]) and not _spread(pointwise.inputs[scale.index]):
+        if (
+            scale.op == "input"
+            and expr.op == "input"
+            and _spread(pointwise.inputs[expr.index])
+            and not _spread(pointwise.inputs[scale.index])
+        ):
             expr, scale = scale, expr
     if expr.op != "input" or (shift is not None and shift.op != "input") or (scale is not None and scale.op != "input"):
         return None
@@ -184,11 +191,11 @@ def _rows_vector(view: View, y: View, a: View) -> View | None:
 def _image_scale(view: View, y: View, images: int, channels: int) -> View | None:
     """An operand that depends on the image and the channel only, as (N, C)."""
     moving = [axis for axis in range(1, len(view.shape)) if view.shape[axis] != 1 and view.strides[axis] != 0]
-    if len(moving) != 1 or view.shape[moving[0]] != channels or view.strides[moving[0]] != 1 or y.strides[moving[0]] != 1:
+    if (
+        len(moving) != 1
+        or view.shape[moving[0]] != channels
+        or view.strides[moving[0]] != 1
+        or y.strides[moving[0]] != 1
+    ):
         return None
     return View(view.buffer, (images, channels), (view.strides[0] if images != 1 else channels, 1), view.offset)
-
-
-def constant_expr(expr: Expr) -> bool:
-    """Whether an expression is one number."""
-    return expr.op == "constant"

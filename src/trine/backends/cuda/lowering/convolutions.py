@@ -71,7 +71,9 @@ def lower_conv(lowering: Lowering, node: ir.Node) -> list[View]:
 def channels_last(lowering: Lowering, x: View) -> View:
     """(N, C, H, W) or (N, C, L) as (N, H, W, C) with contiguous channels; a copy where they are not."""
     if len(x.shape) == 3:
-        x = replace(x, shape=(x.shape[0], x.shape[1], 1, x.shape[2]), strides=(*x.strides[:2], x.strides[0], x.strides[2]))
+        x = replace(
+            x, shape=(x.shape[0], x.shape[1], 1, x.shape[2]), strides=(*x.strides[:2], x.strides[0], x.strides[2])
+        )
     turned = permuted(x, (0, 2, 3, 1))
     return lowering.innermost_contiguous(turned)
 

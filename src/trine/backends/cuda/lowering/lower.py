@@ -70,11 +70,11 @@ def lower(
     if problems:
         raise UnsupportedError(
             f"{len(problems)} nodes cannot run in the CUDA backend: {'; '.join(problems[:_SHOWN])}"
-            f"{'; ...' if len(problems) > _SHOWN else ''}. Build for the CPU, or write those layers with other operators",
+            f"{'; ...' if len(problems) > _SHOWN else ''}. Build for the CPU, or write these layers in other ways",
             problems,
         )
     made = _give_outputs(lowering, static, outputs)
-    groups = fuse(lowering.groups, lowering.storage) if fused else lowering.groups
+    groups = fuse(lowering.groups) if fused else lowering.groups
     return Lowered(_rounded_weights(groups), given, made)
 
 
@@ -166,17 +166,19 @@ def _give_outputs(lowering: Lowering, static: StaticGraph, infos: Sequence[Tenso
 def _rounded_weights(groups: list[Group]) -> list[Group]:
     """Weights in the element type that they are stored in; only now, as fusion computes with them in fp32."""
     done: dict[Buffer, Buffer] = {}
-    types = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
+    types = {"fp32": DataType.FLOAT32, "fp16": DataType.FLOAT16, "bf16": DataType.BFLOAT16}
 
     def change(view: View) -> View:
         buffer = view.buffer
-        if buffer.kind != "weight" or buffer.dtype not in ("fp32", "fp16", "bf16"):
+        if buffer.kind != "weight" or buffer.dtype not in types:
             return view
         if buffer not in done:
-            wanted = types[buffer.dtype] if buffer.dtype in types else DataType.BFLOAT16.numpy
             assert buffer.data is not None
-            with np.errstate(over="ignore"):
-                done[buffer] = replace(buffer, data=buffer.data.astype(wanted, copy=False))
+            data = buffer.data
+            if buffer.dtype == "fp16":  # large numbers that stand for infinity in a mask stay finite; infinity stays
+                most = np.float32(np.finfo(np.float16).max)
+                data = np.where(np.isfinite(data), np.clip(data, -most, most), data)
+            done[buffer] = replace(buffer, data=data.astype(types[buffer.dtype].numpy, copy=False))
         return replace(view, buffer=done[buffer])
 
     return [with_views(group, change) for group in groups]

@@ -48,7 +48,9 @@ def _norm(lowering: Lowering, node: ir.Node, rms: bool) -> list[View]:
         if array is None:
             vectors.append(None)
             continue
-        flat = array.reshape(-1) if array.size == math.prod(normalised) else np.broadcast_to(array, normalised).reshape(-1)
+        flat = (
+            array.reshape(-1) if array.size == math.prod(normalised) else np.broadcast_to(array, normalised).reshape(-1)
+        )
         vectors.append(lowering.weight(flat, value_name(node, position), "fp32"))
     epsilon = node.attributes.get_float("epsilon", 1e-5)
     rows, out, y = rows_of(lowering, x, len(normalised))

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from trine.backends.cuda.groups import View
 from trine.backends.cuda.lowering import convolutions, normalisation, pooling, products, shaping
+from trine.backends.cuda.lowering.einsum import lower_einsum
 from trine.backends.cuda.lowering.pointwise import POINTWISE, lower_batch_norm, lower_pointwise
 from trine.backends.cuda.lowering.state import Lowering
 
@@ -23,6 +24,7 @@ HANDLERS: dict[str, Handler] = {
     "Conv": convolutions.lower_conv,
     "DepthToSpace": shaping.lower_depth_to_space,
     "Dropout": shaping.lower_identity,
+    "Einsum": lower_einsum,
     "Expand": shaping.lower_expand,
     "Flatten": shaping.lower_flatten,
     "Gather": shaping.lower_gather,

@@ -31,7 +31,9 @@ def lower_pointwise(lowering: Lowering, node: ir.Node) -> list[View]:
             arguments.append(number(found.reshape(()).item()))
             continue
         if isinstance(found, np.ndarray):
-            found = lowering.weight(found, value_name(node, position), "fp32" if found.dtype.kind not in "iub" else None)
+            found = lowering.weight(
+                found, value_name(node, position), "fp32" if found.dtype.kind not in "iub" else None
+            )
         assert found is not None
         arguments.append(Expr("input", index=len(inputs)))
         inputs.append(found)
@@ -44,7 +46,9 @@ def pointwise(lowering: Lowering, expr: Expr, inputs: list[View], dtype: str, sh
     largest = max(inputs, key=lambda view: (view.elements, view.buffer.kind != "weight"))
     spread = [broadcast(view, shape) for view in inputs]
     order = None
-    if largest.elements == math.prod(shape) and 0 not in [s for n, s in zip(largest.shape, largest.strides, strict=True) if n != 1]:
+    if largest.elements == math.prod(shape) and 0 not in [
+        s for n, s in zip(largest.shape, largest.strides, strict=True) if n != 1
+    ]:
         missing = len(shape) - len(largest.shape)
         order = [*range(missing), *(axis + missing for axis in memory_order(largest))]
     y = lowering.new(shape, dtype, order)
@@ -60,7 +64,13 @@ def lower_batch_norm(lowering: Lowering, node: ir.Node) -> list[View]:
     """``x * scale + shift`` with both worked out ahead of time."""
     x = lowering.view(node, 0)
     scale, bias, mean, variance = (lowering.constant(node, position) for position in range(1, 5))
-    if scale is None or bias is None or mean is None or variance is None or node.attributes.get_int("training_mode", 0):
+    if (
+        scale is None
+        or bias is None
+        or mean is None
+        or variance is None
+        or node.attributes.get_int("training_mode", 0) == 1
+    ):
         raise CannotLowerError("batch normalisation must have constant statistics, and not be in training mode")
     epsilon = node.attributes.get_float("epsilon", 1e-5)
     factor = (scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)).astype(np.float32)
@@ -73,7 +83,9 @@ def lower_batch_norm(lowering: Lowering, node: ir.Node) -> list[View]:
 
 
 def _shape(lowering: Lowering, node: ir.Node) -> tuple[int, ...]:
-    shapes = [each.shape for position in range(len(node.inputs)) if (each := lowering.given(node, position)) is not None]
+    shapes = [
+        each.shape for position in range(len(node.inputs)) if (each := lowering.given(node, position)) is not None
+    ]
     return np.broadcast_shapes(*shapes)
 
 

@@ -72,7 +72,9 @@ def lower_pool(lowering: Lowering, node: ir.Node) -> list[View]:
     )
     turned = permuted(y, (0, 3, 1, 2))
     if spatial == 1:
-        turned = replace(turned, shape=(*turned.shape[:2], turned.shape[3]), strides=(*turned.strides[:2], turned.strides[3]))
+        turned = replace(
+            turned, shape=(*turned.shape[:2], turned.shape[3]), strides=(*turned.strides[:2], turned.strides[3])
+        )
     return [turned]
 
 
@@ -88,7 +90,7 @@ def lower_reduce(lowering: Lowering, node: ir.Node) -> list[View]:
     axes = lowering.ints(node, 1, "axes")
     keep = bool(node.attributes.get_int("keepdims", 1))
     if not axes:
-        if axes is not None and node.attributes.get_int("noop_with_empty_axes", 0):
+        if axes is not None and node.attributes.get_int("noop_with_empty_axes", 0) == 1:
             return [x]
         axes = list(range(len(x.shape)))
     if x.dtype not in ("fp32", "fp16", "bf16"):

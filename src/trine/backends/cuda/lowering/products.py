@@ -38,7 +38,9 @@ def lower_gemm(lowering: Lowering, node: ir.Node) -> list[View]:
         vector = np.broadcast_to(c, (a.shape[0], b.shape[0]))
         if c.ndim < 2 or c.shape[0] == 1:
             row = vector[0].astype(np.float32) * np.float32(beta)
-            epilogue = Epilogue(lowering.weight(row if beta != 1 or c.size != row.size else c.reshape(-1), value_name(node, 2), "fp32"))
+            epilogue = Epilogue(
+                lowering.weight(row if beta != 1 or c.size != row.size else c.reshape(-1), value_name(node, 2), "fp32")
+            )
             c = None
     y = product(lowering, a, b, epilogue)
     if c is None and alpha == 1.0:

@@ -249,7 +249,9 @@ def lower_resize(lowering: Lowering, node: ir.Node) -> list[View]:
     if coordinates == "align_corners":
         raise CannotLowerError("align_corners is not supported")
     rounding = node.attributes.get_string("nearest_mode", "round_prefer_floor")
-    if (coordinates == "asymmetric" and rounding != "floor") or (coordinates != "asymmetric" and rounding in ("floor", "ceil")):
+    if (coordinates == "asymmetric" and rounding != "floor") or (
+        coordinates != "asymmetric" and rounding in ("floor", "ceil")
+    ):
         raise CannotLowerError(f"{coordinates} with {rounding} is not plain repetition")
     order = memory_order(x)
     turned = permuted(x, order)

@@ -21,7 +21,7 @@ from trine.backends.cuda.groups import (
 from trine.backends.cuda.lowering.static_graph import Array
 from trine.backends.cuda.lowering.views import memory_order, order_for, permuted, reshaped
 
-__all__ = ["STORAGE", "CannotLowerError", "Lowering", "SAME"]
+__all__ = ["SAME", "STORAGE", "CannotLowerError", "Lowering"]
 
 STORAGE = {"fp32": "fp32", "tf32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 SAME = Expr("input")  # the expression of a copy
@@ -106,9 +106,7 @@ class Lowering:
         buffer = Buffer(f"{self.name}:{len(self.groups)}", "arena", dtype or self.storage, math.prod(shape))
         if order is None:
             return View(buffer, shape, contiguous_strides(shape))
-        packed = View(
-            buffer, tuple(shape[a] for a in order), contiguous_strides(tuple(shape[a] for a in order))
-        )
+        packed = View(buffer, tuple(shape[a] for a in order), contiguous_strides(tuple(shape[a] for a in order)))
         return permuted(packed, [list(order).index(axis) for axis in range(len(shape))])
 
     def new_like(self, view: View, dtype: str | None = None) -> View:

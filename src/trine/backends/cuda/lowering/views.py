@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -79,7 +80,7 @@ def reshaped(view: View, shape: Sequence[int]) -> View | None:
         return replace(view, shape=shape, strides=contiguous_strides(shape))
     strides = [0] * len(shape)
     for old, new in shape_blocks(view.shape, shape):
-        for outer, inner in zip(old, old[1:], strict=False):  # a block's old axes must lie one in another
+        for outer, inner in itertools.pairwise(old):  # a block's old axes must lie one in another
             if view.strides[outer] != view.shape[inner] * view.strides[inner]:
                 return None
         step = view.strides[old[-1]]
@@ -100,7 +101,10 @@ def order_for(view: View, shape: Sequence[int]) -> list[int]:
     """
     blocks = [old for old, _ in shape_blocks(view.shape, shape)]
     blocks.sort(key=lambda block: -min(abs(view.strides[axis]) for axis in block))
-    return [*(axis for axis, length in enumerate(view.shape) if length == 1), *(axis for block in blocks for axis in block)]
+    return [
+        *(axis for axis, length in enumerate(view.shape) if length == 1),
+        *(axis for block in blocks for axis in block),
+    ]
 
 
 def merged(view: View, blocks: Sequence[Sequence[int]]) -> View | None:
@@ -148,7 +152,7 @@ def expressed_like(view: View, given: View, wanted: View) -> View | None:
 
 
 def within_slice(view: View, inner: int, row_stride: int, offset: int) -> View | None:
-    """A view of a buffer of rows of ``inner`` elements, once its rows lie ``row_stride`` apart, the first at ``offset``.
+    """A view of rows of ``inner`` elements, once the rows lie ``row_stride`` apart and the first at ``offset``.
 
     None where an axis of the view runs across the rows' ends.
     """
