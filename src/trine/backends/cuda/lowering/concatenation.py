@@ -94,7 +94,7 @@ def _grown(lowering: Lowering, family: Family, count: int, lengths: list[int]) -
 
 
 def _view(lowering: Lowering, value: ir.Value) -> View:
-    found = lowering.values[value]
+    found = lowering.of(value)
     return found if isinstance(found, View) else lowering.weight(found, value.name or "constant")
 
 

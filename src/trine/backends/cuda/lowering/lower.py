@@ -91,8 +91,8 @@ def _walk(lowering: Lowering, static: StaticGraph, node: ir.Node, families: Fami
             results = evaluate(node, static.opset, constants)
             lowering.values.update(zip(node.outputs, results, strict=False))
             return []
-        if node.op_type in ("Shape", "Size") and isinstance(known[0], View):
-            lowering.values[node.outputs[0]] = _shape_of(node, known[0])
+        if node.op_type in ("Shape", "Size") and known[0] is not None:
+            lowering.values[node.outputs[0]] = _shape_of(node, known[0].shape)
             return []
         if node.domain:
             raise CannotLowerError(f"domain {node.domain!r} is unknown")
@@ -111,11 +111,11 @@ def _walk(lowering: Lowering, static: StaticGraph, node: ir.Node, families: Fami
     return []
 
 
-def _shape_of(node: ir.Node, view: View) -> np.ndarray:
+def _shape_of(node: ir.Node, shape: tuple[int, ...]) -> np.ndarray:
     if node.op_type == "Size":
-        return np.array(view.elements, np.int64)
-    start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(view.shape))
-    return np.array(view.shape[start:end], np.int64)
+        return np.array(math.prod(shape), np.int64)
+    start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(shape))
+    return np.array(shape[start:end], np.int64)
 
 
 def _edge_problems(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> list[str]:
@@ -149,8 +149,7 @@ def _give_outputs(lowering: Lowering, static: StaticGraph, infos: Sequence[Tenso
     """Copies into the caller's outputs, contiguous and in the type that the manifest says."""
     buffers = []
     for value, info in zip(static.graph.outputs, infos, strict=True):
-        found = lowering.values.get(value, static.constants.get(value))
-        assert found is not None
+        found = lowering.of(value) if value in lowering.values else static.constants[value]
         lowering.name = f"output {info.name}"
         dtype = _OUTSIDE.get(info.dtype, "fp32")
         if not isinstance(found, View):

@@ -9,12 +9,13 @@ import onnx_ir as ir
 from trine.backends.cuda.groups import View
 from trine.backends.cuda.lowering import convolutions, normalisation, pooling, products, shaping
 from trine.backends.cuda.lowering.einsum import lower_einsum
+from trine.backends.cuda.lowering.factored import Factored
 from trine.backends.cuda.lowering.pointwise import POINTWISE, lower_batch_norm, lower_pointwise
 from trine.backends.cuda.lowering.state import Lowering
 
 __all__ = ["HANDLERS"]
 
-Handler = Callable[[Lowering, ir.Node], list[View]]
+Handler = Callable[[Lowering, ir.Node], list[View] | list[View | Factored]]
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(POINTWISE, lower_pointwise),

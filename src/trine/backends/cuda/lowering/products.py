@@ -8,18 +8,22 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from trine.backends.cuda.groups import Attention, Epilogue, Expr, Gemm, Pointwise, View, contiguous_strides
+from trine.backends.cuda.groups import Attention, Epilogue, Expr, Gemm, Pointwise, View
+from trine.backends.cuda.lowering.factored import Factored, plain
 from trine.backends.cuda.lowering.state import CannotLowerError, Lowering, value_name
-from trine.backends.cuda.lowering.views import broadcast, merged, permuted, reshaped
+from trine.backends.cuda.lowering.views import broadcast, memory_order, merged, permuted, reshaped
 
 __all__ = ["lower_attention", "lower_gemm", "lower_matmul", "product"]
 
 
-def lower_gemm(lowering: Lowering, node: ir.Node) -> list[View]:
-    """``alpha * a @ b + beta * c``; a c of one row is the bias, another one the residual."""
-    a = lowering.view(node, 0)
+def lower_gemm(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
+    """``alpha * a @ b + beta * c``; a c of one row is the bias, another one is added by a pointwise group."""
+    rows = None
     if node.attributes.get_int("transA", 0):
-        a = permuted(a, (1, 0))
+        a = permuted(lowering.view(node, 0), (1, 0))
+    else:
+        rows = _row_factors(lowering, node, 0)
+        a = lowering.view(node, 0) if rows is None else rows.base
     turned = node.attributes.get_int("transB", 0)
     alpha, beta = node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
     given = lowering.given(node, 1)
@@ -35,7 +39,7 @@ def lower_gemm(lowering: Lowering, node: ir.Node) -> list[View]:
     c = lowering.given(node, 2)
     epilogue = Epilogue()
     if isinstance(c, np.ndarray) and alpha == 1.0:
-        vector = np.broadcast_to(c, (a.shape[0], b.shape[0]))
+        vector = np.broadcast_to(c, (1 if c.ndim < 2 else c.shape[0], b.shape[0]))
         if c.ndim < 2 or c.shape[0] == 1:
             row = vector[0].astype(np.float32) * np.float32(beta)
             epilogue = Epilogue(
@@ -43,7 +47,12 @@ def lower_gemm(lowering: Lowering, node: ir.Node) -> list[View]:
             )
             c = None
     y = product(lowering, a, b, epilogue)
-    if c is None and alpha == 1.0:
+    if rows is not None:
+        made = Factored(y, rows.counts)
+        if c is None and alpha == 1.0:
+            return [made]
+        y = lowering.reshaped(y, made.shape)
+    elif c is None and alpha == 1.0:
         return [y]
     added = c if isinstance(c, View) or c is None else lowering.weight(c, value_name(node, 2), "fp32")
     expr = Expr("mul", (Expr("input"), Expr("constant", value=alpha)))
@@ -54,8 +63,20 @@ def lower_gemm(lowering: Lowering, node: ir.Node) -> list[View]:
     return [lowering.emit(Pointwise(name=lowering.name, y=lowering.new_like(y), inputs=tuple(inputs), expr=expr))]
 
 
-def lower_matmul(lowering: Lowering, node: ir.Node) -> list[View]:
+def _row_factors(lowering: Lowering, node: ir.Node, position: int) -> Factored | None:
+    """An operand whose rows are products of axes that no stride describes, but whose inner axis is one."""
+    tensor = lowering.tensor(node, position)
+    return tensor if plain(tensor) is None and len(tensor.counts) > 1 and tensor.counts[-1] == 1 else None
+
+
+def lower_matmul(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """NumPy's matmul: batch axes broadcast, vectors are rows or columns."""
+    weight = lowering.given(node, 1)
+    if isinstance(weight, np.ndarray) and weight.ndim == 2 and isinstance(lowering.values[node.inputs[0]], Factored):
+        rows = _row_factors(lowering, node, 0)
+        if rows is not None:
+            b = lowering.weight(weight.T, value_name(node, 1))
+            return [Factored(product(lowering, rows.base, b, Epilogue()), rows.counts)]
     given = [lowering.given(node, 0), lowering.given(node, 1)]
     shapes = [each.shape for each in given if each is not None]
     if len(shapes) != 2 or min(map(len, shapes)) == 0:
@@ -90,13 +111,14 @@ def product(lowering: Lowering, a: View, b: View, epilogue: Epilogue) -> View:
     rows, columns, inner = a.shape[-2], b.shape[-2], a.shape[-1]
     if inner != b.shape[-1]:
         raise CannotLowerError(f"inner sizes {inner} and {b.shape[-1]} differ")
-    shape = (*batch, rows, columns)
     if len(b.shape) == 2:
-        flat = merged(a, [tuple(range(len(a.shape) - 1)), (len(a.shape) - 1,)])
+        # The rows may be taken in any order: that of memory, so that they need not be copied.
+        lead = [axis for axis in memory_order(a) if axis != len(a.shape) - 1]
+        flat = merged(a, [lead, (len(a.shape) - 1,)])
         if flat is None and not (a.strides[-1] != 1 and a.strides[-2] == 1):
-            flat = lowering.merged(a, [tuple(range(len(a.shape) - 1)), (len(a.shape) - 1,)])
+            flat = lowering.merged(a, [lead, (len(a.shape) - 1,)])
         if flat is not None and _unit(flat):
-            y = lowering.new(shape)
+            y = lowering.new((*batch, rows, columns), order=[*lead, len(a.shape) - 1])
             out = View(y.buffer, (flat.shape[0], columns), (columns, 1))
             lowering.emit(Gemm(name=lowering.name, y=out, a=flat, b=_inner_or_outer(lowering, b), epilogue=epilogue))
             return y
@@ -185,8 +207,3 @@ def _inner_or_outer(lowering: Lowering, b: View) -> View:
     if b.shape[-1] == 1:
         return replace(b, strides=(*b.strides[:-1], 1))
     return lowering.copied(b)
-
-
-def as_rows(view: View) -> View:
-    """A vector as a matrix of one row."""
-    return View(view.buffer, (1, *view.shape), (view.elements, *contiguous_strides(view.shape)), view.offset)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trine.backends.cuda.groups import Expr, Pointwise, View
+from trine.backends.cuda.lowering.factored import Factored, plain, transposed
 from trine.backends.cuda.lowering.state import SAME, CannotLowerError, Lowering
 from trine.backends.cuda.lowering.views import broadcast, memory_order, permuted, sliced
 
@@ -40,9 +41,10 @@ def lower_identity(lowering: Lowering, node: ir.Node) -> list[View]:
     return [lowering.view(node, 0)]
 
 
-def lower_reshape(lowering: Lowering, node: ir.Node) -> list[View]:
+def lower_reshape(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """Reshape to a constant target."""
-    x = lowering.view(node, 0)
+    x = lowering.tensor(node, 0)
+    elements = math.prod(x.shape)
     target = lowering.ints(node, 1, "shape")
     if target is None:
         raise CannotLowerError("the target is missing")
@@ -50,57 +52,50 @@ def lower_reshape(lowering: Lowering, node: ir.Node) -> list[View]:
         target = [x.shape[axis] if length == 0 else length for axis, length in enumerate(target)]
     if -1 in target:
         known = math.prod(length for length in target if length != -1)
-        target[target.index(-1)] = x.elements // known if known else 0
-    if math.prod(target) != x.elements:
+        target[target.index(-1)] = elements // known if known else 0
+    if math.prod(target) != elements:
         raise CannotLowerError(f"shape {x.shape} does not reshape to {tuple(target)}")
-    return [lowering.reshaped(x, target)]
+    return [lowering.refactored(x, target)]
 
 
-def lower_flatten(lowering: Lowering, node: ir.Node) -> list[View]:
+def lower_flatten(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """Flatten to two axes."""
-    x = lowering.view(node, 0)
+    x = lowering.tensor(node, 0)
     axis = node.attributes.get_int("axis", 1)
     axis = axis if axis >= 0 else axis + len(x.shape)
-    return [lowering.reshaped(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))]
+    return [lowering.refactored(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))]
 
 
-def lower_transpose(lowering: Lowering, node: ir.Node) -> list[View]:
+def lower_transpose(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """Transpose."""
-    x = lowering.view(node, 0)
+    x = lowering.tensor(node, 0)
     attribute = node.attributes.get("perm")
     order = list(attribute.as_ints()) if attribute is not None else list(range(len(x.shape)))[::-1]
-    return [permuted(x, order)]
+    turned = transposed(x, order)
+    view = plain(turned)
+    return [turned if view is None else view]
 
 
-def lower_squeeze(lowering: Lowering, node: ir.Node) -> list[View]:
+def lower_squeeze(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """Squeeze."""
-    x = lowering.view(node, 0)
+    x = lowering.tensor(node, 0)
     axes = lowering.ints(node, 1, "axes")
     gone = (
         {axis % len(x.shape) for axis in axes}
         if axes is not None
         else {axis for axis, length in enumerate(x.shape) if length == 1}
     )
-    kept = [axis for axis in range(len(x.shape)) if axis not in gone]
-    return [permuted(x, kept)]
+    return [lowering.refactored(x, [length for axis, length in enumerate(x.shape) if axis not in gone])]
 
 
-def lower_unsqueeze(lowering: Lowering, node: ir.Node) -> list[View]:
+def lower_unsqueeze(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """Unsqueeze."""
-    x = lowering.view(node, 0)
+    x = lowering.tensor(node, 0)
     axes = lowering.ints(node, 1, "axes") or []
     rank = len(x.shape) + len(axes)
     new = {axis % rank for axis in axes}
-    shape, strides, position = [], [], 0
-    for axis in range(rank):
-        if axis in new:
-            shape.append(1)
-            strides.append(x.strides[position] * x.shape[position] if position < len(x.shape) else 1)
-        else:
-            shape.append(x.shape[position])
-            strides.append(x.strides[position])
-            position += 1
-    return [replace(x, shape=tuple(shape), strides=tuple(strides))]
+    lengths = iter(x.shape)
+    return [lowering.refactored(x, [1 if axis in new else next(lengths) for axis in range(rank)])]
 
 
 def lower_slice(lowering: Lowering, node: ir.Node) -> list[View]:

@@ -18,6 +18,7 @@ from trine.backends.cuda.groups import (
     View,
     contiguous_strides,
 )
+from trine.backends.cuda.lowering.factored import Factored, factored, plain, refactored
 from trine.backends.cuda.lowering.static_graph import Array
 from trine.backends.cuda.lowering.views import memory_order, order_for, permuted, reshaped
 
@@ -48,7 +49,7 @@ class Lowering:
         self.opset = opset
         self.rows = rows
         self.groups: list[Group] = []
-        self.values: dict[ir.Value, View | Array] = {}
+        self.values: dict[ir.Value, View | Factored | Array] = {}
         self.name = ""  # of the node at hand
         self._weights: dict[tuple[Any, ...], tuple[Buffer, Array]] = {}
 
@@ -58,7 +59,22 @@ class Lowering:
         """An input as it is; None where it is left out."""
         if position >= len(node.inputs) or (value := node.inputs[position]) is None:
             return None
-        return self.values[value]
+        return self.of(value)
+
+    def of(self, value: ir.Value) -> View | Array:
+        """What was made of a value; axes that are products become axes with a stride, by a copy if need be."""
+        found = self.values[value]
+        if isinstance(found, Factored):
+            view = plain(found)
+            found = view if view is not None else self.reshaped(found.base, found.shape)
+            self.values[value] = found
+        return found
+
+    def tensor(self, node: ir.Node, position: int) -> Factored:
+        """An input for those who can do with axes that are products of others."""
+        value = node.inputs[position] if position < len(node.inputs) else None
+        found = None if value is None else self.values[value]
+        return found if isinstance(found, Factored) else factored(self.view(node, position))
 
     def view(self, node: ir.Node, position: int) -> View:
         """An input as a view; a constant becomes a weight in storage type."""
@@ -142,6 +158,14 @@ class Lowering:
             found = reshaped(self.copied(view, order_for(view, shape)), shape)
             assert found is not None
         return found
+
+    def refactored(self, tensor: Factored, shape: Sequence[int]) -> View | Factored:
+        """Another shape: as a view, with axes that are products, or by a copy."""
+        found = refactored(tensor, shape)
+        if found is None:
+            return self.reshaped(self.reshaped(tensor.base, tensor.shape), shape)
+        view = plain(found)
+        return found if view is None else view
 
     def merged(self, view: View, blocks: Sequence[Sequence[int]]) -> View:
         """One axis for each block of axes, in that order, by a copy if need be."""

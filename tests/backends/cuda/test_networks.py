@@ -1,0 +1,175 @@
+"""Networks of torchvision, imported and optimised as the builder does, lowered, and run in NumPy beside ONNX Runtime.
+
+The small ones have few blocks of every kind that the large ones have; those are marked slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import torchvision_shim
+from backends.cuda.lowered import answers, error, kinds
+from torch import nn
+
+from trine.backends.cuda.lowering import lower
+from trine.backends.cuda.memory_plan import plan_memory
+from trine.builder.freeze import freeze, tensor_infos
+from trine.engine.manifest import TensorInfo
+from trine.engine.portable_graph import PortableGraph
+from trine.importers import import_model
+from trine.passes.pipeline import run_passes
+from trine.verify.tolerances import budget_for
+
+torchvision_shim.define_missing_operators()
+from torchvision import models  # noqa: E402
+from torchvision.models import convnext, densenet, efficientnet, mobilenetv3, resnet, swin_transformer  # noqa: E402
+
+Infos = tuple[TensorInfo, ...]
+ROWS = 2
+
+
+def small_efficientnet() -> nn.Module:
+    setting = [
+        efficientnet.MBConvConfig(1, 3, 1, 16, 8, 1, 1.0, 1.0),
+        efficientnet.MBConvConfig(6, 5, 2, 8, 16, 2, 1.0, 1.0),
+        efficientnet.FusedMBConvConfig(4, 3, 2, 16, 24, 1),
+    ]
+    return models.EfficientNet(setting, dropout=0.2, last_channel=64, num_classes=20)
+
+
+def small_mobilenet() -> nn.Module:
+    config = mobilenetv3.InvertedResidualConfig
+    setting = [
+        config(16, 3, 16, 16, True, "RE", 2, 1, 1.0),
+        config(16, 3, 64, 24, False, "RE", 2, 1, 1.0),
+        config(24, 5, 96, 24, True, "HS", 1, 1, 1.0),
+    ]
+    return models.MobileNetV3(setting, last_channel=64, num_classes=20)
+
+
+def small_convnext() -> nn.Module:
+    setting = [convnext.CNBlockConfig(16, 32, 1), convnext.CNBlockConfig(32, None, 2)]
+    return models.ConvNeXt(setting, layer_scale=0.5, num_classes=20)
+
+
+def small_swin() -> nn.Module:
+    return models.SwinTransformer([4, 4], 16, [2, 2], [2, 4], [4, 4], num_classes=20)
+
+
+def small_swin_v2() -> nn.Module:
+    return models.SwinTransformer(
+        [4, 4], 16, [2, 2], [2, 4], [4, 4], num_classes=20,
+        block=swin_transformer.SwinTransformerBlockV2, downsample_layer=swin_transformer.PatchMergingV2,
+    )  # fmt: skip
+
+
+def small_vit() -> nn.Module:
+    return models.VisionTransformer(32, 8, 2, 4, 32, 64, num_classes=20)
+
+
+SMALL: dict[str, tuple[Callable[[], nn.Module], int, dict[str, int]]] = {
+    "resnet": (
+        lambda: models.ResNet(resnet.Bottleneck, [1, 1, 1, 1], num_classes=20),
+        64,
+        {"Conv": 8, "Gemm": 10, "Pool": 1, "Reduce": 1},
+    ),
+    "densenet": (
+        lambda: densenet.DenseNet(8, (2, 2), 16, num_classes=20),
+        64,
+        {"Conv": 5, "Gemm": 6, "Pool": 2, "Pointwise": 1, "Reduce": 1},
+    ),
+    "efficientnet": (
+        small_efficientnet,
+        64,
+        {"Conv": 2, "DepthwiseConv": 3, "SqueezeExcite": 3, "Gemm": 8, "Reduce": 1},
+    ),
+    "mobilenet": (small_mobilenet, 64, {"Conv": 1, "DepthwiseConv": 3, "SqueezeExcite": 2, "Gemm": 8, "Reduce": 1}),
+    "convnext": (small_convnext, 64, {"Conv": 2, "DepthwiseConv": 3, "LayerNorm": 6, "Gemm": 7, "Reduce": 1}),
+    "swin": (small_swin, 64, {}),
+    "swin v2": (small_swin_v2, 64, {}),
+    "vit": (small_vit, 32, {"Conv": 1, "Pointwise": 2, "LayerNorm": 5, "Gemm": 9, "Attention": 2}),
+}
+LARGE = [
+    "resnet18",
+    "resnet50",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "densenet121",
+    "swin_t",
+    "convnext_tiny",
+    "alexnet",
+    "squeezenet1_1",
+    "googlenet",
+    "shufflenet_v2_x0_5",
+    "mnasnet0_5",
+    "vgg11",
+    "regnet_y_400mf",
+    "maxvit_t",
+    "swin_v2_t",
+]
+
+
+def calibrated(module: nn.Module, x: torch.Tensor) -> nn.Module:
+    """Statistics of batch normalisation as a trained network has them: activations neither vanish nor explode."""
+    norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
+    for each in norms:
+        each.momentum = 1.0
+        each.train()
+    with torch.no_grad():
+        module(x)
+    return module.eval()
+
+
+@cache
+def prepared(name: str) -> tuple[PortableGraph, Infos, Infos, np.ndarray, np.ndarray]:
+    torch.manual_seed(0)
+    if name in SMALL:
+        make, size, _ = SMALL[name]
+        module = make().eval()
+    else:
+        size = 224 if name == "maxvit_t" else 64
+        extra = {"init_weights": False} if name == "googlenet" else {}
+        module = models.get_model(name, weights=None, **extra).eval()
+    x = torch.randn(ROWS, 3, size, size)
+    module = calibrated(module, x)
+    imported = import_model(module, (x,), batch="dynamic")
+    run_passes(imported.model)
+    inputs, outputs = tensor_infos(imported.model)
+    graph = freeze(imported.model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph.inline(), options, providers=["CPUExecutionProvider"])
+    return graph, inputs, outputs, x.numpy(), session.run(None, {inputs[0].name: x.numpy()})[0]
+
+
+def check(name: str, precision: str) -> dict[str, int]:
+    graph, inputs, outputs, x, want = prepared(name)
+    low = lower(graph, ROWS, inputs, outputs, precision)
+    plan = plan_memory(low.groups)
+    assert plan.arena_bytes <= 1.3 * plan.live_bytes
+    (got,) = answers(low, [x])
+    # Sums in another order alone are far below the budget of fp32, which is for what a GPU may do with them.
+    assert error(got, want) <= (1e-5 if precision == "fp32" else budget_for(precision))
+    return kinds(low)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks(name: str, precision: str) -> None:
+    found = check(name, precision)
+    wanted = SMALL[name][2]
+    assert found == wanted or not wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_large_networks(name: str) -> None:
+    for precision in ("fp32", "fp16"):
+        check(name, precision)
+    prepared.cache_clear()
