@@ -137,7 +137,7 @@ def prepared(name: str) -> tuple[PortableGraph, Infos, Infos, np.ndarray, np.nda
         extra = {"init_weights": False} if name == "googlenet" else {}
         module = models.get_model(name, weights=None, **extra).eval()
     x = torch.randn(ROWS, 3, size, size)
-    module = calibrated(module, x)
+    module = calibrated(module, torch.randn(16, 3, size, size))
     imported = import_model(module, (x,), batch="dynamic")
     run_passes(imported.model)
     inputs, outputs = tensor_infos(imported.model)
