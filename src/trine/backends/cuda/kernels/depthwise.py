@@ -177,7 +177,7 @@ def _cost(group: DepthwiseConv, configuration: Mapping[str, Any], target: Target
     lanes *= tile.bands(group) * tile.rows / height
     programs = images * tile.bands(group) * tile.columns(group) * tile.depth(group)
     warps = programs * configuration["num_warps"]
-    idle = max(1.0, 8 * target.multiprocessors / warps, target.multiprocessors / programs) ** 0.8
+    idle: float = max(1.0, 8 * target.multiprocessors / warps, target.multiprocessors / programs) ** 0.8
     run = tile.channels * size
     lines = 1.0 if tile.channels == channels or run % 128 == 0 else 1.05 if run % 64 == 0 else 1.1 if run >= 64 else 1.3
     each = tile.block / (32 * configuration["num_warps"])

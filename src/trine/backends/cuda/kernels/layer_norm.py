@@ -89,13 +89,15 @@ class LayerNormRows:
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
         """See CudaTactic."""
-        return row_tiles(*group.y.shape, target)
+        assert isinstance(group, LayerNorm)
+        rows, n = group.y.shape
+        return row_tiles(rows, n, target)
 
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
         assert isinstance(group, LayerNorm)
         rows, n = group.x.shape
-        operands = {
+        operands: dict[str, Any] = {
             "x": group.x,
             "residual": group.residual,
             "scale": group.scale,

@@ -60,7 +60,7 @@ class GeneratedPointwise:
             return flat
         columns = power_of_two(axes[-1].size)
         rows = power_of_two(axes[turned].size)
-        shapes = ((64, 64), (32, 64), (64, 32), (32, 32), (128, 32), (16, 128))
+        shapes: tuple[tuple[int, int], ...] = ((64, 64), (32, 64), (64, 32), (32, 32), (128, 32), (16, 128))
         if elements < 4096 * target.multiprocessors:
             shapes = ((32, 32), (16, 32), (32, 16), (64, 32), (64, 64))
         found: dict[tuple[int, int], None] = {}

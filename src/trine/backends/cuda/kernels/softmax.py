@@ -73,7 +73,9 @@ class SoftmaxRows:
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
         """See CudaTactic."""
-        return row_tiles(*group.y.shape, target)
+        assert isinstance(group, Softmax)
+        rows, n = group.y.shape
+        return row_tiles(rows, n, target)
 
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
@@ -89,7 +91,7 @@ class SoftmaxRows:
             "BLOCK": power_of_two(n),
         }
         grid = (math.ceil(rows / configuration["rows"]), 1, 1)
-        operands = {"x": group.x, "y": group.y, "rows": Scalar("i32", rows)}
+        operands: dict[str, Any] = {"x": group.x, "y": group.y, "rows": Scalar("i32", rows)}
         return [launch_of(softmax, grid, operands, constants, configuration["num_warps"])]
 
 

@@ -50,6 +50,7 @@ def squeeze_excite(
     FIRST: tl.constexpr,
     SECOND: tl.constexpr,
     SPLIT: tl.constexpr,
+    STAGES: tl.constexpr,
     BLOCK_T: tl.constexpr,
     WHOLE_C: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -81,7 +82,7 @@ def squeeze_excite(
         tl.store(own + c, tl.sum(total, axis=0) * FACTOR, mask=c < C)
         tl.debug_barrier()
         product = tl.zeros((BLOCK_S, BLOCK_C), tl.float32)
-        for start in tl.static_range(0, C, BLOCK_C):
+        for start in tl.range(0, C, BLOCK_C, num_stages=STAGES):
             d = start + tl.arange(0, BLOCK_C)
             mask = (s < S)[:, None] & (d < C)[None, :]
             weight = tl.load(w1 + s[:, None] * W1_ROW + d[None, :], mask=mask, other=0.0).to(tl.float32)
@@ -96,7 +97,7 @@ def squeeze_excite(
         h = tl.load(hidden + n.to(tl.int64) * S + s, mask=s < S, other=0.0)
     if SECOND:
         share: tl.constexpr = (C + SPLIT - 1) // SPLIT
-        for start in tl.static_range(0, share, BLOCK_O):
+        for start in tl.range(0, share, BLOCK_O, num_stages=STAGES):
             place = start + tl.arange(0, BLOCK_O)
             o = part * share + place
             inside = (place < share) & (o < C)
@@ -136,12 +137,12 @@ class SqueezeExciteImages:
         splits = [each for each in (1, 2, 4, 8, 16, 32) if channels >= 16 * each or each == 1]
         wanted = max(1, target.multiprocessors // images)
         splits.sort(key=lambda each: abs(math.log2(each / wanted)))
-        found = [{"launches": 1, "split": each, "num_warps": warps} for each in splits[:3] for warps in (8, 4)]
-        return [
-            *found,
-            {"launches": 2, "split": splits[0], "num_warps": 8},
-            {"launches": 2, "split": splits[0], "num_warps": 4},
+        found = [
+            {"launches": 1, "split": each, "num_warps": warps, "stages": stages}
+            for each in splits[:2]
+            for warps, stages in ((8, 3), (4, 3), (8, 1))
         ]
+        return [*found, *({"launches": 2, "split": splits[0], "num_warps": w, "stages": 3} for w in (8, 4))]
 
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
@@ -178,6 +179,7 @@ class SqueezeExciteImages:
             "Y_ROW": group.y.strides[0],
             **activation_constants("ACT1", group.act1),
             **activation_constants("ACT2", group.act2),
+            "STAGES": configuration["stages"],
             "BLOCK_T": max(1, min(power_of_two(group.sums.shape[1]), numbers // 2 // whole)),
             "WHOLE_C": whole,
         }
