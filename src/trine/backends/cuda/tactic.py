@@ -65,12 +65,14 @@ class Rows:
 class TensorMap:
     """A host-made TMA descriptor of ``view``; ``box`` is the tile, in the order of the view's axes.
 
-    im2col is not None for convolutions: (lower corner, upper corner, channels per pixel, pixels per column).
+    im2col is not None for convolutions: (lower corner, upper corner, channels per pixel, pixels per column); ``steps``
+    is then the distance of neighbours along each axis of the view, where it is not 1.
     """
 
     view: View
     box: tuple[int, ...]
     im2col: tuple[tuple[int, ...], tuple[int, ...], int, int] | None = None
+    steps: tuple[int, ...] | None = None
 
 
 Argument = Pointer | Scratch | Scalar | Rows | TensorMap
