@@ -17,7 +17,7 @@ from trine.backends.tactic import Support
 
 __all__ = ["TACTICS", "DepthwiseRows", "sum_tiles"]
 
-_LONGEST = 1000  # products in the straight-line code of a thread: compiling takes two seconds or so
+_LONGEST = 800  # products in the straight-line code of a thread: compiling takes two seconds or so
 _MOST = 10  # configurations
 
 
@@ -73,12 +73,13 @@ class DepthwiseRows:
         assert isinstance(group, DepthwiseConv)
         candidates = _summed(group) if group.sums is not None else _flat(group)
         ranked = sorted(candidates, key=lambda each: _cost(group, each, target))
-        # The cost is a guess, so that no single height of tiles takes all the places.
-        heights = Counter[int]()
+        # The cost is a guess: no single height of tiles, or numbers of a thread, takes all the places.
+        alike = Counter[tuple[int, int]]()
         found = []
         for configuration in ranked:
-            heights[configuration["rows"]] += 1
-            if heights[configuration["rows"]] <= 4:
+            kind = (configuration["rows"], configuration["block"] // configuration["num_warps"])
+            alike[kind] += 1
+            if alike[kind] <= 2:
                 found.append(configuration)
         return found[:_MOST]
 

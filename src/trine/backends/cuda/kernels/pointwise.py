@@ -70,10 +70,9 @@ class GeneratedPointwise:
             height = min(rows, each[0] * each[1] // width)
             width = min(columns, each[0] * each[1] // height)
             found[height, width] = None
-        return [
-            *({"form": "tile", "rows": h, "columns": w, "num_warps": max(1, min(8, h * w // 256))} for h, w in found),
-            flat[0],
-        ]
+        tiles = [{"form": "tile", "rows": h, "columns": w, "num_warps": max(1, min(8, h * w // 256))} for h, w in found]
+        # Where both axes are short, tiles are too small to be worth turning.
+        return [*flat[:2], tiles[0]] if max(h * w for h, w in found) < 512 else [*tiles, flat[0]]
 
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
