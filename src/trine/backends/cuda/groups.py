@@ -23,6 +23,7 @@ __all__ = [
     "DepthwiseConv",
     "Epilogue",
     "Expr",
+    "GatherRows",
     "Gemm",
     "Group",
     "LayerNorm",
@@ -279,6 +280,16 @@ class SqueezeExcite(Group):
     b2: View | None
     act1: Activation
     act2: Activation
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherRows(Group):
+    """``y[n, i] = x[n, index[i]] + residual[n, i]``: x (N, T, C), index (I,) int32, y and residual (N, I, C), C
+    contiguous in all. Where the index is -1, x counts as 0. Windows of images that are rolled and padded first."""
+
+    x: View
+    index: View
+    residual: View | None = None
 
 
 @dataclass(frozen=True)

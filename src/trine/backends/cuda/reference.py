@@ -20,6 +20,7 @@ from trine.backends.cuda.groups import (
     Conv,
     DepthwiseConv,
     Epilogue,
+    GatherRows,
     Gemm,
     Group,
     LayerNorm,
@@ -300,6 +301,12 @@ def _squeeze_excite(group: SqueezeExcite, memory: Memory) -> None:
     memory.write(group.y, mean)
 
 
+def _gather_rows(group: GatherRows, memory: Memory) -> None:
+    x, index = memory.read(group.x), memory.read(group.index)
+    result = np.where((index >= 0)[None, :, None], x[:, np.maximum(index, 0)], np.float32(0))
+    memory.write(group.y, result if group.residual is None else result + memory.read(group.residual))
+
+
 def _pointwise(group: Pointwise, memory: Memory) -> None:
     arrays = [memory.read(view) for view in group.inputs]
     result = pointwise(group.expr, arrays)
@@ -319,5 +326,6 @@ _MEANINGS: dict[type[Group], Callable[[Any, Memory], None]] = {
     Softmax: _softmax,
     Attention: _attention,
     SqueezeExcite: _squeeze_excite,
+    GatherRows: _gather_rows,
     Pointwise: _pointwise,
 }

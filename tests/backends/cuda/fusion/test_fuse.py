@@ -12,6 +12,7 @@ from trine.backends.cuda.groups import (
     Attention,
     Conv,
     DepthwiseConv,
+    GatherRows,
     Gemm,
     Pointwise,
     Reduce,
@@ -199,8 +200,8 @@ class TestConcatenation:
 class TestAttention:
     QKV = (
         "p = MatMul(x, w)\nr = Reshape(p, s)\nt = Transpose<perm=[2,0,3,1,4]>(r)\nq = Gather<axis=0>(t, zero)\n"
-        "k = Gather<axis=0>(t, one)\nv = Gather<axis=0>(t, two)\nqs = Mul(q, scale)\nkt = Transpose<perm=[0,1,3,2]>(k)\n"
-        "scores = MatMul(qs, kt)\n"
+        "k = Gather<axis=0>(t, one)\nv = Gather<axis=0>(t, two)\nqs = Mul(q, scale)\n"
+        "kt = Transpose<perm=[0,1,3,2]>(k)\nscores = MatMul(qs, kt)\n"
     )
     END = "o = MatMul(prob, v)\nu = Transpose<perm=[0,2,1,3]>(o)\nz = Reshape(u, e)\ny = MatMul(z, last)"
     CONSTANTS = {  # noqa: RUF012
@@ -307,3 +308,51 @@ def test_padding_between_a_producer_with_other_readers_and_its_copy() -> None:
             one=ints(1),
         )
     )
+
+
+class TestGathers:
+    """Windows of 2 x 2 pixels of an image of 4 x 6, rolled by one."""
+
+    ROLL = (
+        "m = MatMul(x, w)\na = Slice(m, one, far, one)\nb = Slice(m, zero, one, one)\nr = Concat<axis=1>(a, b)\n"
+        "c = Slice(r, one, far, two)\nd = Slice(r, zero, one, two)\ns = Concat<axis=2>(c, d)\n"
+    )
+    WINDOWS = "p = Reshape(s, split)\nt = Transpose<perm=[0,1,3,2,4,5]>(p)\nq = Reshape(t, join)\n"
+    CONSTANTS = {  # noqa: RUF012
+        "one": ints(1), "far": ints(100), "zero": ints(0), "two": ints(2), "split": ints(-1, 2, 2, 3, 2, 16),
+        "join": ints(-1, 4, 16), "back": ints(-1, 4, 6, 32), "w": weights(16, 16), "v": weights(16, 32),
+    }  # fmt: skip
+
+    def test_a_roll_and_a_partition_are_one(self) -> None:
+        body = f"{self.ROLL}{self.WINDOWS}n = MatMul(q, v)\ny = Reshape(n, back)"
+        made = agrees(build("float[n,4,6,16] x", "float y", body, **self.CONSTANTS))
+        assert kinds(made) == {"Gemm": 2, "GatherRows": 1}
+        gather = only(made, GatherRows)
+        assert gather.x.shape == gather.y.shape == (3, 24, 16)  # type: ignore[attr-defined]
+        assert sorted(gather.index.buffer.data) == list(range(24))  # type: ignore[attr-defined]
+
+    def test_what_is_added_comes_along(self) -> None:
+        body = f"{self.ROLL}n = Add(x, s)\nk = MatMul(n, w)\ny = Add(k, n)"
+        made = agrees(build("float[n,4,6,16] x", "float y", body, **self.CONSTANTS))
+        assert kinds(made) == {"Gemm": 2, "GatherRows": 1}
+        assert only(made, GatherRows).residual is not None  # type: ignore[attr-defined]
+
+    def test_padding_counts_as_zero(self) -> None:
+        body = (
+            "m = MatMul(x, w)\ne = Sigmoid(m)\np = Pad(m, pads)\na = Slice(p, one, far, one)\n"
+            "b = Slice(p, zero, one, one)\nr = Concat<axis=1>(a, b)\nn = MatMul(r, w)"
+            "\nz = ReduceSum(e, axes)\ny = Add(n, z)"
+        )
+        more = {"pads": ints(0, 0, 0, 0, 0, 1, 2, 0), "axes": ints(1, 2)}
+        made = agrees(build("float[n,4,6,16] x", "float y", body, **self.CONSTANTS, **more))
+        assert -1 in only(made, GatherRows).index.buffer.data  # type: ignore[attr-defined]
+
+    def test_what_others_read_in_between_stays(self) -> None:
+        body = f"{self.ROLL}n = MatMul(s, w)\no = ReduceMax(r, axes)\ny = Add(n, o)"
+        made = agrees(build("float[n,4,6,16] x", "float y", body, **self.CONSTANTS, axes=ints(1, 2)))
+        assert kinds(made)["GatherRows"] == 2
+
+    def test_short_rows_stay(self) -> None:
+        body = "m = MatMul(x, w)\ny = Gather<axis=2>(m, i)"
+        made = agrees(build("float[n,4,6] x", "float y", body, w=weights(6, 6), i=ints(5, 0, 1, 1, 3)))
+        assert "GatherRows" not in kinds(made)

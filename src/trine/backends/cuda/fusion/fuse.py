@@ -10,8 +10,10 @@ from trine.backends.cuda.fusion.concat import write_through
 from trine.backends.cuda.fusion.copies import merge_copies
 from trine.backends.cuda.fusion.epilogues import fuse_epilogues
 from trine.backends.cuda.fusion.flatten import turn_flattened_weights
+from trine.backends.cuda.fusion.gathers import fuse_gathers
 from trine.backends.cuda.fusion.program import Program
 from trine.backends.cuda.fusion.prologues import fuse_prologues, fuse_squeeze_excitation
+from trine.backends.cuda.fusion.space_to_depth import move_stride_into_channels
 from trine.backends.cuda.fusion.statistics import keep_statistics_exact
 from trine.backends.cuda.fusion.stem import pad_stem
 from trine.backends.cuda.groups import Group
@@ -27,7 +29,9 @@ STEPS = (
     fuse_squeeze_excitation,  # after epilogues, which put the activations into its two products
     fuse_prologues,  # after fuse_chains, which makes one scale, shift and activation of three groups
     merge_copies,  # before write_through: parts of what one producer makes are no whole buffers
+    fuse_gathers,  # after merge_copies, whose copies need no index; before write_through, for whole buffers
     write_through,  # after all that asks for whole buffers
+    move_stride_into_channels,  # before pad_stem, which takes the images that have no stride
     pad_stem,
 )
 

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from trine.backends.cuda.fusion import fuse
 from trine.backends.cuda.groups import Buffer, Expr, Group, Pointwise, View, contiguous_strides, with_views
 from trine.backends.cuda.lowering.concatenation import Families, find_families, lower_concat
+from trine.backends.cuda.lowering.factored import Factored
 from trine.backends.cuda.lowering.operators import HANDLERS
 from trine.backends.cuda.lowering.state import SAME, STORAGE, CannotLowerError, Lowering
 from trine.backends.cuda.lowering.static_graph import StaticGraph, evaluate, load_static
@@ -96,6 +97,7 @@ def _walk(lowering: Lowering, static: StaticGraph, node: ir.Node, families: Fami
             return []
         if node.domain:
             raise CannotLowerError(f"domain {node.domain!r} is unknown")
+        made: list[View] | list[View | Factored]
         if node.op_type == "Concat":
             made = lower_concat(lowering, node, families)
         elif node.op_type in HANDLERS:

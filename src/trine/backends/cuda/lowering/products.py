@@ -18,13 +18,15 @@ __all__ = ["lower_attention", "lower_gemm", "lower_matmul", "product"]
 
 def lower_gemm(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """``alpha * a @ b + beta * c``; a c of one row is the bias, another one is added by a pointwise group."""
+    turned = node.attributes.get_int("transB", 0)
+    weight = lowering.given(node, 1)
+    assert weight is not None
     rows = None
     if node.attributes.get_int("transA", 0):
         a = permuted(lowering.view(node, 0), (1, 0))
     else:
-        rows = _row_factors(lowering, node, 0)
+        rows = _row_factors(lowering, node, 0, weight.shape[0 if turned else 1])
         a = lowering.view(node, 0) if rows is None else rows.base
-    turned = node.attributes.get_int("transB", 0)
     alpha, beta = node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
     given = lowering.given(node, 1)
     if isinstance(given, np.ndarray):
@@ -63,46 +65,46 @@ def lower_gemm(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     return [lowering.emit(Pointwise(name=lowering.name, y=lowering.new_like(y), inputs=tuple(inputs), expr=expr))]
 
 
-def _row_factors(lowering: Lowering, node: ir.Node, position: int) -> Factored | None:
-    """An operand whose rows are products of axes that no stride describes, but whose inner axis is one."""
+def _row_factors(lowering: Lowering, node: ir.Node, position: int, columns: int) -> Factored | None:
+    """An operand whose rows are products of axes that no stride describes, but whose inner axis is one.
+
+    The rows of a product may stay in the order of memory: what follows may put them in order for nothing. Where it
+    does not, the product is copied instead of the operand, so that this is only for products that are no wider.
+    """
     tensor = lowering.tensor(node, position)
-    return tensor if plain(tensor) is None and len(tensor.counts) > 1 and tensor.counts[-1] == 1 else None
+    if plain(tensor) is not None or len(tensor.counts) < 2 or tensor.counts[-1] != 1:
+        return None
+    return tensor if columns <= tensor.base.shape[-1] else None
 
 
 def lower_matmul(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """NumPy's matmul: batch axes broadcast, vectors are rows or columns."""
     weight = lowering.given(node, 1)
-    if isinstance(weight, np.ndarray) and weight.ndim == 2 and isinstance(lowering.values[node.inputs[0]], Factored):
-        rows = _row_factors(lowering, node, 0)
+    assert weight is not None
+    if isinstance(weight, np.ndarray) and weight.ndim == 2:
+        rows = _row_factors(lowering, node, 0, weight.shape[1])
         if rows is not None:
             b = lowering.weight(weight.T, value_name(node, 1))
             return [Factored(product(lowering, rows.base, b, Epilogue()), rows.counts)]
-    given = [lowering.given(node, 0), lowering.given(node, 1)]
-    shapes = [each.shape for each in given if each is not None]
-    if len(shapes) != 2 or min(map(len, shapes)) == 0:
-        raise CannotLowerError(f"operands of shapes {shapes}")
-    a, b = (
-        each if isinstance(each, View) else lowering.weight(each, value_name(node, i)) if i == 0 else None
-        for i, each in enumerate(given)
-        if each is not None
-    )
-    assert a is not None
-    if b is None:
-        array = np.asarray(given[1])
-        b = lowering.weight(np.swapaxes(array, -1, -2) if array.ndim > 1 else array[None, :], value_name(node, 1))
-        vector_right = array.ndim == 1
+    a = lowering.view(node, 0)
+    if not a.shape or not weight.shape:
+        raise CannotLowerError(f"operands of shapes {a.shape} and {weight.shape}")
+    vector_left, vector_right = len(a.shape) == 1, len(weight.shape) == 1
+    if isinstance(weight, np.ndarray):
+        weight = weight[None, :] if vector_right else np.swapaxes(weight, -1, -2)
+        b = lowering.weight(weight, value_name(node, 1))
     else:
-        vector_right = len(b.shape) == 1
-        b = replace(b, shape=(1, *b.shape), strides=(b.elements, *b.strides)) if vector_right else _turned(b)
-    vector_left = len(a.shape) == 1
-    if vector_left:
-        a = replace(a, shape=(1, *a.shape), strides=(a.elements, *a.strides))
-    y = product(lowering, a, b, Epilogue())
+        b = _as_row(weight) if vector_right else _turned(weight)
+    y = product(lowering, _as_row(a) if vector_left else a, b, Epilogue())
     if vector_left:
         y = replace(y, shape=(*y.shape[:-2], y.shape[-1]), strides=(*y.strides[:-2], y.strides[-1]))
     if vector_right:
         y = replace(y, shape=y.shape[:-1], strides=y.strides[:-1])
     return [y]
+
+
+def _as_row(vector: View) -> View:
+    return replace(vector, shape=(1, *vector.shape), strides=(vector.elements, *vector.strides))
 
 
 def product(lowering: Lowering, a: View, b: View, epilogue: Epilogue) -> View:
