@@ -1,4 +1,4 @@
-"""Hopper's convolution: what its descriptors and coordinates mean, played through in NumPy, and that it compiles.
+"""Products for Hopper: what their descriptors and coordinates mean, played through in NumPy, and that they compile.
 
 There is no interpreter for Gluon: the walk below repeats the kernel's loops over tiles and steps, with im2col loads as
 the CUDA driver's documentation has them.
@@ -15,16 +15,18 @@ import numpy as np
 import pytest
 from backends.cuda.compiling import compile_group, every_kernel
 from backends.cuda.interpret import Memory
-from backends.cuda.kernels.test_conv import convolution
+from backends.cuda.kernels.test_conv import convolution, dense
 
 from trine.backends.cuda import reference
-from trine.backends.cuda.groups import Conv
+from trine.backends.cuda.groups import Activation, Conv, Epilogue, Gemm, Group
 from trine.backends.cuda.kernels.conv_gluon import HopperConv
+from trine.backends.cuda.kernels.gemm_gluon import HopperGemm
 from trine.backends.cuda.tactic import Launch, Scalar, TensorMap
 from trine.backends.cuda.target import TARGETS
 
 SM90 = TARGETS["sm_90"]
 TACTIC = HopperConv(compiles=True)
+GEMM = HopperGemm(compiles=True)
 Array = np.ndarray[Any, Any]
 
 
@@ -53,7 +55,8 @@ def im2col(x: Array, description: TensorMap, corner: tuple[int, ...], offsets: t
 def walk(launch: Launch, x: Array, w: Array) -> Array:
     """The sums that the kernel's tiles get, (rows, K)."""
     k = launch.kernel.constants
-    window = next(a for a in launch.arguments if isinstance(a, TensorMap) and a.im2col)
+    window = launch.arguments[0]
+    assert isinstance(window, TensorMap)
     (rows,) = (int(a.value) for a in launch.arguments if isinstance(a, Scalar))
     filters = w.reshape(k["K"], -1)
     blocks_n = -(-k["K"] // k["BLOCK_N"])
@@ -69,12 +72,15 @@ def walk(launch: Launch, x: Array, w: Array) -> Array:
             n, h, v = first // (k["P"] * k["Q"]), first // k["Q"] % k["P"], first % k["Q"]
             sums = np.zeros((k["BLOCK_M"], k["BLOCK_N"]), np.float32)
             for step in range(k["STEPS"]):
-                rs, c = divmod(step, k["C"] // k["BLOCK_K"])
-                offsets = (rs // k["S"] * k["DILATION_H"], rs % k["S"] * k["DILATION_W"])
-                corner = (n, h * k["STRIDE_H"] - k["PAD_H"], v * k["STRIDE_W"] - k["PAD_W"], c * k["BLOCK_K"])
-                a = im2col(x, window, corner, offsets)
+                if k["MATRIX"]:
+                    a = x[first : first + k["BLOCK_M"], step * k["BLOCK_K"] : (step + 1) * k["BLOCK_K"]]
+                else:
+                    rs, c = divmod(step, k["C"] // k["BLOCK_K"])
+                    offsets = (rs // k["S"] * k["DILATION_H"], rs % k["S"] * k["DILATION_W"])
+                    corner = (n, h * k["STRIDE_H"] - k["PAD_H"], v * k["STRIDE_W"] - k["PAD_W"], c * k["BLOCK_K"])
+                    a = im2col(x, window, corner, offsets)
                 b = filters[first_k : first_k + k["BLOCK_N"], step * k["BLOCK_K"] : (step + 1) * k["BLOCK_K"]]
-                sums[:, : len(b)] += a.astype(np.float32) @ b.astype(np.float32).T
+                sums[: len(a), : len(b)] += a.astype(np.float32) @ b.astype(np.float32).T
             total[first : first + k["BLOCK_M"], first_k : first_k + k["BLOCK_N"]] = sums
     return total[:rows, : k["K"]]
 
@@ -116,6 +122,43 @@ def test_tiles(name: str) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-3)
 
 
+def matrices(m: int, n: int, k: int, residual: bool = False) -> Gemm:
+    return Gemm(
+        name="g",
+        a=dense("a", "fp16", (m, k)),
+        b=dense("b", "fp16", (n, k), "weight"),
+        y=dense("y", "fp16", (m, n)),
+        epilogue=Epilogue(
+            dense("bias", "fp32", (n,), "weight"),
+            Activation("gelu"),
+            dense("r", "fp16", (m, n)) if residual else None,
+        ),
+    )
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_matrices(together: bool) -> None:
+    group = matrices(200, 72, 88)
+    assert GEMM.supports(group, SM90), GEMM.supports(group, SM90).reasons
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=view.shape).astype(np.float16) for view in (group.a, group.b))
+    (launch,) = GEMM.launches(group, tile(64, 64, 64, together), SM90)
+    np.testing.assert_allclose(walk(launch, a, b), a.astype(np.float32) @ b.astype(np.float32).T, rtol=1e-4, atol=1e-3)
+
+
+def test_matrices_are_refused_with_reasons() -> None:
+    group = matrices(200, 70, 88)
+    group = replace(group, b=dense("b", "fp16", (88, 70)), y=dense("y", "fp32", (200, 70)))
+    assert HopperGemm(compiles=False).supports(group, SM90).reasons == (
+        "the installed Triton has no im2col loads; wanted 3.8 or newer",
+        "a: fp16 beside an output of fp32; wanted fp16 or bf16 everywhere",
+        "b: fp16 beside an output of fp32; wanted fp16 or bf16 everywhere",
+        "b: strides (70, 1) from 0; wanted multiples of 16 bytes, and 1",
+        "y: fp32 beside an output of fp32; wanted fp16 or bf16 everywhere",
+        "y: strides (70, 1) from 0; wanted multiples of 16 bytes, and 1",
+    )
+
+
 def test_refusals_carry_reasons() -> None:
     group = convolution((1, 5, 5, 24), (20, 3, 3), groups=1, gap=4)
     assert HopperConv(compiles=False).supports(group, TARGETS["sm_80"]).reasons == (
@@ -127,26 +170,32 @@ def test_refusals_carry_reasons() -> None:
     )
 
 
-LARGE: dict[str, Conv] = {
+LARGE: dict[str, Conv | Gemm] = {
     "3x3": convolution((128, 28, 28, 128), (128, 3, 3), pads=ONES),
     "3x3 in 64": convolution((128, 56, 56, 64), (64, 3, 3), pads=ONES),
     "1x1, residual": convolution((128, 56, 56, 64), (256, 1, 1), residual=True),
     "1x1 stride 2": convolution((128, 56, 56, 256), (512, 1, 1), (2, 2)),
     "3x3 in 96, bf16": convolution((16, 14, 14, 96), (96, 3, 3), pads=ONES, residual=True, dtype="bf16"),
+    "matrices": matrices(25216, 3072, 768),
+    "matrices, residual": matrices(401408, 256, 64, residual=True),
 }
 needs_im2col = pytest.mark.skipif(not HopperConv().compiles, reason="needs Triton 3.8")
 
 
+def tactic_of(group: Group) -> Any:
+    return TACTIC if isinstance(group, Conv) else GEMM
+
+
 @pytest.mark.parametrize("name", LARGE)
 def test_configurations_fit(name: str) -> None:
-    found = TACTIC.configurations(LARGE[name], SM90)
+    found = tactic_of(LARGE[name]).configurations(LARGE[name], SM90)
     assert 4 <= len(found) <= 14
     assert len({tuple(each.items()) for each in found}) == len(found)
 
 
-def _check(group: Conv, configuration: Any, kernels: list[Any]) -> None:
+def _check(group: Group, configuration: Any, kernels: list[Any]) -> None:
     (kernel,) = kernels
-    (launch,) = TACTIC.launches(group, configuration, SM90)
+    (launch,) = tactic_of(group).launches(group, configuration, SM90)
     assert kernel.threads == 384
     assert kernel.shared_bytes <= SM90.shared_bytes
     assert kernel.null_pointers == 2
@@ -155,30 +204,32 @@ def _check(group: Conv, configuration: Any, kernels: list[Any]) -> None:
 
 
 @needs_im2col
-@pytest.mark.parametrize("name", ["3x3", "1x1, residual"])
+@pytest.mark.parametrize("name", ["3x3", "matrices, residual"])
 def test_compiles(name: str) -> None:
     group = LARGE[name]
-    configuration = TACTIC.configurations(group, SM90)[0]
-    _check(group, configuration, compile_group(TACTIC, group, SM90, configuration))
+    tactic = tactic_of(group)
+    configuration = tactic.configurations(group, SM90)[0]
+    _check(group, configuration, compile_group(tactic, group, SM90, configuration))
 
 
 @needs_im2col
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_every_configuration_compiles(name: str) -> None:
-    for configuration, kernels in every_kernel(TACTIC, LARGE[name], SM90):
+    for configuration, kernels in every_kernel(tactic_of(LARGE[name]), LARGE[name], SM90):
         _check(LARGE[name], configuration, kernels)
 
 
 @needs_im2col
-@pytest.mark.parametrize("name", ["1x1, residual", "3x3 in 96, bf16"])
+@pytest.mark.parametrize("name", ["matrices, residual", "3x3 in 96, bf16"])
 def test_boxes_are_those_that_triton_loads(name: str) -> None:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.experimental.gluon._runtime import GluonASTSource
 
     group = LARGE[name]
-    (launch,) = TACTIC.launches(group, TACTIC.configurations(group, SM90)[0], SM90)
+    tactic = tactic_of(group)
+    (launch,) = tactic.launches(group, tactic.configurations(group, SM90)[0], SM90)
     source = launch.kernel
     names = list(source.signature)
     constants = {(names.index(name),): value for name, value in source.constants.items()}

@@ -1,15 +1,28 @@
-"""Which tiles are worth timing for a convolution on Hopper: a rough model of time, the best guess first."""
+"""Which tiles are worth timing for a product on Hopper: a rough model of time, the best guess first."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from trine.backends.cuda.groups import Conv
 from trine.backends.cuda.target import Target
 
-__all__ = ["hopper_tiles"]
+__all__ = ["Product", "hopper_tiles"]
+
+
+@dataclass(frozen=True)
+class Product:
+    """(rows, products) times (products, columns), in 16 bits. channels: how many products of a filter element lie side
+    by side in x; 0 for a matrix."""
+
+    rows: int
+    columns: int
+    products: int
+    channels: int
+    residual: bool
+
 
 _MOST = 14  # configurations
 # rows and channels of a warp group, and whether two of them work together
@@ -29,24 +42,23 @@ _TILES = (
 )
 
 
-def hopper_tiles(group: Conv, target: Target) -> list[dict[str, Any]]:
+def hopper_tiles(product: Product, target: Target) -> list[dict[str, Any]]:
     """At most fourteen; none where nothing fits into shared memory."""
-    return sorted(_candidates(group, target), key=lambda each: _cost(group, each, target))[:_MOST]
+    return sorted(_candidates(product, target), key=lambda each: _cost(product, each, target))[:_MOST]
 
 
-def _candidates(group: Conv, target: Target) -> Iterator[dict[str, Any]]:
-    k, channels = group.y.shape[3], group.x.shape[3]
-    products = math.prod(group.w.shape[1:])
-    deep = 64 if channels % 64 == 0 else 32
-    steps = products // deep
+def _candidates(product: Product, target: Target) -> Iterator[dict[str, Any]]:
+    k, products = product.columns, product.products
+    deep = 64 if product.channels % 64 == 0 else 32
+    steps = -(-products // deep)
     for high, wide, together in _TILES:
         if wide >= 2 * max(32, k):
             continue
         for resident in (False, True):
-            fixed = 2 * high * wide * 2 + (wide * products * 2 if resident else 0) + 2048
+            fixed = 2 * high * wide * 2 + (wide * steps * deep * 2 if resident else 0) + 2048
             stage = (high * (2 if together else 1) + (0 if resident else wide)) * deep * 2
             stages = min(8, (target.shared_bytes - fixed) // stage)
-            if stages < min(3, steps) or stages < 2 or (resident and wide * products * 2 >= 1 << 20):
+            if stages < min(3, steps) or stages < 2 or (resident and wide * steps * deep * 2 >= 1 << 20):
                 continue
             yield {
                 "block_m": high,
@@ -58,23 +70,19 @@ def _candidates(group: Conv, target: Target) -> Iterator[dict[str, Any]]:
             }
 
 
-def _cost(group: Conv, configuration: Mapping[str, Any], target: Target) -> float:
+def _cost(product: Product, configuration: Mapping[str, Any], target: Target) -> float:
     """Microseconds, roughly: what one program's tiles take of the tensor cores, of the way from the second-level cache
     and of memory, whichever is longest."""
     high, wide = configuration["block_m"], configuration["block_n"]
     high *= 2 if configuration["together"] else 1
-    k = group.y.shape[3]
-    rows = math.prod(group.y.shape[:3])
-    products = math.prod(group.w.shape[1:])
+    k, rows, products = product.columns, product.rows, product.products
     tiles = -(-rows // high) * -(-k // wide)
     programs = min(tiles, target.multiprocessors)
     rate = target.tflops * 1e6 / 2 / target.multiprocessors * (1.0 if wide >= 128 else 0.9)
     multiply = high * wide * products / rate
     read = (high + (0 if configuration["resident"] else wide)) * products * 2 / 75e3
-    read += high * wide * 2 / 75e3 if group.epilogue.residual is not None else 0.0
-    write = (
-        high * wide * 2 * (2 if group.epilogue.residual is not None else 1) * programs / (target.bandwidth_gbps * 1e3)
-    )
+    read += high * wide * 2 / 75e3 if product.residual else 0.0
+    write = high * wide * 2 * (2 if product.residual else 1) * programs / (target.bandwidth_gbps * 1e3)
     end = 0.4 + high * wide / 25e3  # one warp group's epilogue
     tile: float = max(multiply, read, write) + (0.7 * end if configuration["together"] else 0.0)
     if not configuration["together"]:
