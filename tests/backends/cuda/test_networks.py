@@ -76,23 +76,23 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], int, dict[str, int]]] = {
     "resnet": (
         lambda: models.ResNet(resnet.Bottleneck, [1, 1, 1, 1], num_classes=20),
         64,
-        {"Conv": 8, "Gemm": 10, "Pool": 1, "Reduce": 1},
+        {"Conv or Gemm": 18, "Pool": 1, "Reduce": 1},
     ),
     "densenet": (
         lambda: densenet.DenseNet(8, (2, 2), 16, num_classes=20),
         64,
-        {"Conv": 5, "Gemm": 6, "Pool": 2, "Pointwise": 1, "Reduce": 1},
+        {"Conv or Gemm": 11, "Pool": 2, "Pointwise": 1, "Reduce": 1},
     ),
     "efficientnet": (
         small_efficientnet,
         64,
-        {"Conv": 2, "DepthwiseConv": 3, "SqueezeExcite": 3, "Gemm": 8, "Reduce": 1},
+        {"Conv or Gemm": 10, "DepthwiseConv": 3, "SqueezeExcite": 3, "Reduce": 1},
     ),
-    "mobilenet": (small_mobilenet, 64, {"Conv": 1, "DepthwiseConv": 3, "SqueezeExcite": 2, "Gemm": 8, "Reduce": 1}),
-    "convnext": (small_convnext, 64, {"Conv": 2, "DepthwiseConv": 3, "LayerNorm": 6, "Gemm": 7, "Reduce": 1}),
+    "mobilenet": (small_mobilenet, 64, {"Conv or Gemm": 9, "DepthwiseConv": 3, "SqueezeExcite": 2, "Reduce": 1}),
+    "convnext": (small_convnext, 64, {"Conv or Gemm": 9, "DepthwiseConv": 3, "LayerNorm": 6, "Reduce": 1}),
     "swin": (small_swin, 64, {}),
     "swin v2": (small_swin_v2, 64, {}),
-    "vit": (small_vit, 32, {"Conv": 1, "Pointwise": 2, "LayerNorm": 5, "Gemm": 9, "Attention": 2}),
+    "vit": (small_vit, 32, {"Conv or Gemm": 10, "Pointwise": 2, "LayerNorm": 5, "Attention": 2}),
 }
 LARGE = [
     "resnet18",
@@ -156,7 +156,10 @@ def check(name: str, precision: str) -> dict[str, int]:
     (got,) = answers(low, [x])
     # Sums in another order alone are far below the budget of fp32, which is for what a GPU may do with them.
     assert error(got, want) <= (1e-5 if precision == "fp32" else budget_for(precision))
-    return kinds(low)
+    found = kinds(low)
+    # A convolution whose window is its stride, or a pixel, may be a product of matrices instead.
+    found["Conv or Gemm"] = found.pop("Conv", 0) + found.pop("Gemm", 0)
+    return found
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
