@@ -57,32 +57,35 @@ def walk(launch: Launch, x: Array, w: Array) -> Array:
     k = launch.kernel.constants
     window = launch.arguments[0]
     assert isinstance(window, TensorMap)
-    (rows,) = (int(a.value) for a in launch.arguments if isinstance(a, Scalar))
-    filters = w.reshape(k["K"], -1)
-    blocks_n = -(-k["K"] // k["BLOCK_N"])
+    names = [name for name, kind in launch.kernel.signature.items() if kind != "constexpr"]
+    sizes = {n: int(a.value) for n, a in zip(names, launch.arguments, strict=True) if isinstance(a, Scalar)}
+    k = {**k, **sizes}
+    rows = k["rows"]
+    filters = w.reshape(k["columns"], -1)
+    blocks_n = -(-k["columns"] // k["BLOCK_N"])
     parts = 2 if k["TOGETHER"] else 1
     tile_m = k["BLOCK_M"] * parts
     tiles = -(-rows // tile_m) * blocks_n
     total = np.full((tiles // blocks_n * tile_m, blocks_n * k["BLOCK_N"]), np.nan, np.float32)
-    assert not k["RESIDENT"] or launch.grid[0] % blocks_n == 0
+    assert not k["HELD"] or launch.grid[0] % blocks_n == 0
     for tile in itertools.chain(*(range(program, tiles, launch.grid[0]) for program in range(launch.grid[0]))):
         first_k = tile % blocks_n * k["BLOCK_N"]
         for part in range(parts):
             first = tile // blocks_n * tile_m + part * k["BLOCK_M"]
-            n, h, v = first // (k["P"] * k["Q"]), first // k["Q"] % k["P"], first % k["Q"]
+            n, h, v = first // (k["p"] * k["q"]), first // k["q"] % k["p"], first % k["q"]
             sums = np.zeros((k["BLOCK_M"], k["BLOCK_N"]), np.float32)
-            for step in range(k["STEPS"]):
+            for step in range(k["steps"]):
                 if k["MATRIX"]:
                     a = x[first : first + k["BLOCK_M"], step * k["BLOCK_K"] : (step + 1) * k["BLOCK_K"]]
                 else:
-                    rs, c = divmod(step, k["C"] // k["BLOCK_K"])
-                    offsets = (rs // k["S"] * k["DILATION_H"], rs % k["S"] * k["DILATION_W"])
-                    corner = (n, h * k["STRIDE_H"] - k["PAD_H"], v * k["STRIDE_W"] - k["PAD_W"], c * k["BLOCK_K"])
+                    rs, c = divmod(step, k["channels"] // k["BLOCK_K"])
+                    offsets = (rs // k["filter_w"] * k["dilation_h"], rs % k["filter_w"] * k["dilation_w"])
+                    corner = (n, h * k["stride_h"] - k["pad_h"], v * k["stride_w"] - k["pad_w"], c * k["BLOCK_K"])
                     a = im2col(x, window, corner, offsets)
                 b = filters[first_k : first_k + k["BLOCK_N"], step * k["BLOCK_K"] : (step + 1) * k["BLOCK_K"]]
                 sums[: len(a), : len(b)] += a.astype(np.float32) @ b.astype(np.float32).T
             total[first : first + k["BLOCK_M"], first_k : first_k + k["BLOCK_N"]] = sums
-    return total[:rows, : k["K"]]
+    return total[:rows, : k["columns"]]
 
 
 def tile(m: int, n: int, k: int, together: bool, resident: bool = False) -> dict[str, Any]:

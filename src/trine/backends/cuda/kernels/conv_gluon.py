@@ -74,10 +74,11 @@ class HopperConv:
             residual=None if residual is None else _matrix(residual),
             epilogue=group.epilogue,
             window={
-                **dict(zip(("P", "Q", "S"), (*group.y.shape[1:3], s), strict=True)),
-                **dict(zip(("STRIDE_H", "STRIDE_W"), group.stride, strict=True)),
-                **dict(zip(("PAD_H", "PAD_W"), group.pads[:2], strict=True)),
-                **dict(zip(("DILATION_H", "DILATION_W"), group.dilation, strict=True)),
+                **dict(zip(("p", "q"), group.y.shape[1:3], strict=True)),
+                **{"channels": c, "filter_w": s},
+                **dict(zip(("stride_h", "stride_w"), group.stride, strict=True)),
+                **dict(zip(("pad_h", "pad_w"), group.pads[:2], strict=True)),
+                **dict(zip(("dilation_h", "dilation_w"), group.dilation, strict=True)),
             },
         )
         return [launch]

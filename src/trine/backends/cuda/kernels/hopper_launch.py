@@ -14,10 +14,10 @@ from trine.backends.cuda.target import Target
 
 __all__ = ["NO_WINDOW", "hopper_launch", "refusals", "unfit"]
 
-# The constants of a product that is no convolution.
+# The sizes of a product that is no convolution.
 NO_WINDOW = {
-    **{"P": 1, "Q": 1, "S": 1, "STRIDE_H": 1, "STRIDE_W": 1},
-    **{"PAD_H": 0, "PAD_W": 0, "DILATION_H": 1, "DILATION_W": 1},
+    **{"p": 1, "q": 1, "channels": 1, "filter_w": 1, "stride_h": 1, "stride_w": 1},
+    **{"pad_h": 0, "pad_w": 0, "dilation_h": 1, "dilation_w": 1},
 }
 
 
@@ -74,16 +74,19 @@ def hopper_launch(
         "residual": None if residual is None else _tile(residual, high, wide),
         "bias": None if bias is None else ("*fp32", Pointer(bias)),
         "y": _tile(y, high, wide),
-        "rows": ("i32", Scalar("i32", product.rows)),
     }
+    steps = -(-product.products // deep)
+    sizes = {"rows": product.rows, "columns": product.columns, "steps": steps}
+    if x.im2col is not None:
+        sizes |= window
+    operands |= {name: ("i32", Scalar("i32", size)) for name, size in sizes.items()}
     constants = {
         **{name: None for name, operand in operands.items() if operand is None},
-        **window,
-        **{"C": product.channels, "K": product.columns, "STEPS": -(-product.products // deep)},
+        **({} if x.im2col is not None else window),
         **activation_constants("ACT", epilogue.act),
         **activation_constants("AFTER", epilogue.act_after),
         **{"RESIDUAL": residual is not None, "STAGES": configuration["stages"], "MATRIX": x.im2col is None},
-        **{"TOGETHER": configuration["together"], "RESIDENT": configuration["resident"]},
+        **{"TOGETHER": configuration["together"], "HELD": steps if configuration["resident"] else 0},
         **{"BLOCK_M": high, "BLOCK_N": wide, "BLOCK_K": deep},
     }
     given = {name: operand for name, operand in operands.items() if operand is not None}

@@ -38,21 +38,21 @@ def _produce(
     staged_full,
     staged_empty,
     rows,
-    P: gl.constexpr,
-    Q: gl.constexpr,
-    S: gl.constexpr,
-    C: gl.constexpr,
-    K: gl.constexpr,
-    STEPS: gl.constexpr,
-    STRIDE_H: gl.constexpr,
-    STRIDE_W: gl.constexpr,
-    PAD_H: gl.constexpr,
-    PAD_W: gl.constexpr,
-    DILATION_H: gl.constexpr,
-    DILATION_W: gl.constexpr,
+    columns,
+    steps,
+    p,
+    q,
+    channels,
+    filter_w,
+    stride_h,
+    stride_w,
+    pad_h,
+    pad_w,
+    dilation_h,
+    dilation_w,
     RESIDUAL: gl.constexpr,
     TOGETHER: gl.constexpr,
-    RESIDENT: gl.constexpr,
+    HELD: gl.constexpr,
     STAGES: gl.constexpr,
     BLOCK_M: gl.constexpr,
     BLOCK_N: gl.constexpr,
@@ -61,15 +61,14 @@ def _produce(
 ):
     """One warp: fetches the operands of every tile of this program, in order, as buffers become free."""
     parts: gl.constexpr = 2 if TOGETHER else 1
-    blocks_n: gl.constexpr = (K + BLOCK_N - 1) // BLOCK_N
-    blocks_c: gl.constexpr = max(C // BLOCK_K, 1)
+    blocks_n = (columns + BLOCK_N - 1) // BLOCK_N
     tile_m: gl.constexpr = BLOCK_M * parts
     size_a: gl.constexpr = x.block_type.nbytes
     size_b: gl.constexpr = w.block_type.nbytes
     tiles = (rows + tile_m - 1) // tile_m * blocks_n
-    if RESIDENT:
-        mbarrier.expect(weights_full, STEPS * size_b)
-        for step in range(STEPS):
+    if HELD > 0:
+        mbarrier.expect(weights_full, HELD * size_b)
+        for step in range(HELD):
             first_k = gl.program_id(0) % blocks_n * BLOCK_N
             tma.async_load(w, [first_k, step * BLOCK_K], weights_full, b.index(step))
     count = 0
@@ -77,31 +76,37 @@ def _produce(
     for tile in range(gl.program_id(0), tiles, gl.num_programs(0)):
         first = tile // blocks_n * tile_m
         first_k = tile % blocks_n * BLOCK_N
-        n = first // (P * Q)
-        h = first // Q % P * STRIDE_H - PAD_H
-        v = first % Q * STRIDE_W - PAD_W
+        n = first // (p * q)
+        h = first // q % p * stride_h - pad_h
+        v = first % q * stride_w - pad_w
         other = first + BLOCK_M
-        other_n = other // (P * Q)
-        other_h = other // Q % P * STRIDE_H - PAD_H
-        other_v = other % Q * STRIDE_W - PAD_W
-        for step in range(STEPS):
+        other_n = other // (p * q)
+        other_h = other // q % p * stride_h - pad_h
+        other_v = other % q * stride_w - pad_w
+        r = 0
+        s = 0
+        c = 0
+        for step in range(steps):
             slot = count % STAGES
             mbarrier.wait(empty.index(slot), (count // STAGES & 1) ^ 1)
             ready = full.index(slot)
-            mbarrier.expect(ready, parts * size_a + (0 if RESIDENT else size_b))
+            mbarrier.expect(ready, parts * size_a + (0 if HELD > 0 else size_b))
             if MATRIX:
                 tma.async_load(x, [first, step * BLOCK_K], ready, a.index(slot * parts))
                 if TOGETHER:
                     tma.async_load(x, [other, step * BLOCK_K], ready, a.index(slot * parts + 1))
             else:
-                rs = step // blocks_c
-                r = (rs // S * DILATION_H).to(gl.int16)
-                s = (rs % S * DILATION_W).to(gl.int16)
-                c = step % blocks_c * BLOCK_K
-                tma.async_load_im2col(x, [n, h, v, c], [r, s], ready, a.index(slot * parts))
+                offsets = [r.to(gl.int16), s.to(gl.int16)]
+                tma.async_load_im2col(x, [n, h, v, c], offsets, ready, a.index(slot * parts))
                 if TOGETHER:
-                    tma.async_load_im2col(x, [other_n, other_h, other_v, c], [r, s], ready, a.index(slot * parts + 1))
-            if not RESIDENT:
+                    tma.async_load_im2col(x, [other_n, other_h, other_v, c], offsets, ready, a.index(slot * parts + 1))
+                # The next channels, or else the next filter element.
+                c += BLOCK_K
+                s = gl.where(c == channels, s + dilation_w, s)
+                c = gl.where(c == channels, 0, c)
+                r = gl.where(s == filter_w * dilation_w, r + dilation_h, r)
+                s = gl.where(s == filter_w * dilation_w, 0, s)
+            if HELD == 0:
                 tma.async_load(w, [first_k, step * BLOCK_K], ready, b.index(slot))
             count += 1
         if RESIDUAL:
@@ -134,8 +139,8 @@ def _consume(
     staged_full,
     staged_empty,
     rows,
-    K: gl.constexpr,
-    STEPS: gl.constexpr,
+    columns,
+    steps,
     ACT: gl.constexpr,
     ACT_A: gl.constexpr,
     ACT_B: gl.constexpr,
@@ -144,24 +149,24 @@ def _consume(
     AFTER_B: gl.constexpr,
     RESIDUAL: gl.constexpr,
     TOGETHER: gl.constexpr,
-    RESIDENT: gl.constexpr,
+    HELD: gl.constexpr,
     STAGES: gl.constexpr,
     BLOCK_M: gl.constexpr,
     BLOCK_N: gl.constexpr,
 ):
     """One warp group: BLOCK_M x BLOCK_N sums of each tile that it takes, the epilogue, and the store."""
     parts: gl.constexpr = 2 if TOGETHER else 1
-    blocks_n: gl.constexpr = (K + BLOCK_N - 1) // BLOCK_N
+    blocks_n = (columns + BLOCK_N - 1) // BLOCK_N
     tile_m: gl.constexpr = BLOCK_M * parts
     layout: gl.constexpr = gl.NVMMADistributedLayout(
         version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, BLOCK_N, 16]
     )
     tiles = (rows + tile_m - 1) // tile_m * blocks_n
     mine = staged.index(which)
-    if RESIDENT:
+    if HELD > 0:
         mbarrier.wait(weights_full, 0)
     half: gl.constexpr = which if TOGETHER else 0
-    skipped: gl.constexpr = 0 if TOGETHER else STEPS
+    skipped = 0 if TOGETHER else steps
     # Together, or tiles in turn: while one group finishes its tile, the other has the tensor cores.
     start = gl.program_id(0) + (0 if TOGETHER else which) * gl.num_programs(0)
     hop = (1 if TOGETHER else 2) * gl.num_programs(0)
@@ -170,10 +175,10 @@ def _consume(
     for tile in range(start, tiles, hop):
         total = gl.zeros((BLOCK_M, BLOCK_N), gl.float32, layout=layout)
         before = 0
-        for step in range(STEPS):
+        for step in range(steps):
             slot = count % STAGES
             mbarrier.wait(full.index(slot), count // STAGES & 1)
-            weights = b.index(step if RESIDENT else slot).permute((1, 0))
+            weights = b.index(step if HELD > 0 else slot).permute((1, 0))
             total = warpgroup_mma(a.index(slot * parts + half), weights, total, use_acc=step > 0, is_async=True)
             # The product before this one is complete: its buffers are free.
             total = warpgroup_mma_wait(1, deps=(total,))
@@ -187,7 +192,7 @@ def _consume(
         first_k = tile % blocks_n * BLOCK_N
         if bias is not None:
             k = first_k + gl.arange(0, BLOCK_N, layout=gl.SliceLayout(0, layout))
-            total += gl.load(bias + k, mask=k < K, other=0.0)[None, :]
+            total += gl.load(bias + k, mask=k < columns, other=0.0)[None, :]
         total = activate(total, ACT, ACT_A, ACT_B)
         if RESIDUAL:
             mbarrier.wait(staged_full.index(which), turn & 1)
@@ -213,18 +218,18 @@ def hopper_product(
     bias,
     y,
     rows,
-    P: gl.constexpr,
-    Q: gl.constexpr,
-    S: gl.constexpr,
-    C: gl.constexpr,
-    K: gl.constexpr,
-    STEPS: gl.constexpr,
-    STRIDE_H: gl.constexpr,
-    STRIDE_W: gl.constexpr,
-    PAD_H: gl.constexpr,
-    PAD_W: gl.constexpr,
-    DILATION_H: gl.constexpr,
-    DILATION_W: gl.constexpr,
+    columns,
+    steps,
+    p,
+    q,
+    channels,
+    filter_w,
+    stride_h,
+    stride_w,
+    pad_h,
+    pad_w,
+    dilation_h,
+    dilation_w,
     ACT: gl.constexpr,
     ACT_A: gl.constexpr,
     ACT_B: gl.constexpr,
@@ -233,24 +238,27 @@ def hopper_product(
     AFTER_B: gl.constexpr,
     RESIDUAL: gl.constexpr,
     TOGETHER: gl.constexpr,
-    RESIDENT: gl.constexpr,
+    HELD: gl.constexpr,
     STAGES: gl.constexpr,
     BLOCK_M: gl.constexpr,
     BLOCK_N: gl.constexpr,
     BLOCK_K: gl.constexpr,
     MATRIX: gl.constexpr,
 ):
-    """Tiles of output pixels (``rows`` = N * P * Q) and channels; each program takes every num_programs-th.
+    """Tiles of output pixels (``rows`` = N * p * q) and channels (``columns``); each program takes every
+    num_programs-th.
 
-    x: im2col descriptor of (N, H, W, C), tiles BLOCK_M x BLOCK_K, or where MATRIX, a plain one of (rows, C); w: of (K,
-    R * S * C), BLOCK_N x BLOCK_K; residual and y: of (rows, K), BLOCK_M x BLOCK_N. TOGETHER: both warp groups work on
-    one tile of 2 * BLOCK_M rows and share its weights; otherwise each has tiles of its own, in turn. RESIDENT: a
-    program's weights stay in shared memory: its channels are the same for all of its tiles. STEPS = R * S * C /
-    BLOCK_K.
+    x: im2col descriptor of (N, H, W, channels), tiles BLOCK_M x BLOCK_K, or where MATRIX, a plain one of (rows, any);
+    w: of (columns, R * filter_w * channels), BLOCK_N x BLOCK_K; residual and y: of (rows, columns), BLOCK_M x BLOCK_N.
+    steps: how often BLOCK_K fits into the products, rounded up. TOGETHER: both warp groups work on one tile of
+    2 * BLOCK_M rows and share its weights; otherwise each has tiles of its own, in turn. HELD: 0, or equal to steps: a
+    program's weights stay in shared memory, as its channels are the same for all of its tiles.
+
+    Sizes are arguments, so that few kernels do for all layers of all networks.
     """
     parts: gl.constexpr = 2 if TOGETHER else 1
     a = gl.allocate_shared_memory(x.dtype, [STAGES * parts, BLOCK_M, BLOCK_K], x.layout)
-    b = gl.allocate_shared_memory(w.dtype, [STEPS if RESIDENT else STAGES, BLOCK_N, BLOCK_K], w.layout)
+    b = gl.allocate_shared_memory(w.dtype, [HELD if HELD > 0 else STAGES, BLOCK_N, BLOCK_K], w.layout)
     staged = gl.allocate_shared_memory(y.dtype, [2, BLOCK_M, BLOCK_N], y.layout)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
@@ -282,8 +290,8 @@ def hopper_product(
                     staged_full,
                     staged_empty,
                     rows,
-                    K,
-                    STEPS,
+                    columns,
+                    steps,
                     ACT,
                     ACT_A,
                     ACT_B,
@@ -292,7 +300,7 @@ def hopper_product(
                     AFTER_B,
                     RESIDUAL,
                     TOGETHER,
-                    RESIDENT,
+                    HELD,
                     STAGES,
                     BLOCK_M,
                     BLOCK_N,
@@ -313,8 +321,8 @@ def hopper_product(
                     staged_full,
                     staged_empty,
                     rows,
-                    K,
-                    STEPS,
+                    columns,
+                    steps,
                     ACT,
                     ACT_A,
                     ACT_B,
@@ -323,7 +331,7 @@ def hopper_product(
                     AFTER_B,
                     RESIDUAL,
                     TOGETHER,
-                    RESIDENT,
+                    HELD,
                     STAGES,
                     BLOCK_M,
                     BLOCK_N,
@@ -344,21 +352,21 @@ def hopper_product(
                     staged_full,
                     staged_empty,
                     rows,
-                    P,
-                    Q,
-                    S,
-                    C,
-                    K,
-                    STEPS,
-                    STRIDE_H,
-                    STRIDE_W,
-                    PAD_H,
-                    PAD_W,
-                    DILATION_H,
-                    DILATION_W,
+                    columns,
+                    steps,
+                    p,
+                    q,
+                    channels,
+                    filter_w,
+                    stride_h,
+                    stride_w,
+                    pad_h,
+                    pad_w,
+                    dilation_h,
+                    dilation_w,
                     RESIDUAL,
                     TOGETHER,
-                    RESIDENT,
+                    HELD,
                     STAGES,
                     BLOCK_M,
                     BLOCK_N,
