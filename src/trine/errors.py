@@ -11,6 +11,10 @@
     │   └── EngineVersionError               the file was written by a newer trine
     ├── EngineSaveError (OSError)            the engine could not be written; nothing was left behind
     ├── InputError (ValueError)              a call's arrays do not fit the engine
+    ├── DeviceError (RuntimeError)           the GPU or its driver refused
+    │   ├── NoDeviceError                    no driver, no GPU, or none that can run the engine's kernels
+    │   ├── DeviceMemoryError                the GPU has too little free memory
+    │   └── DeviceLostError                  a kernel failed; the process has to start anew
     └── MissingDependencyError (ImportError) an optional package is absent; the text names the extra
 
 Messages say which thing, what it got, what it wanted, and what to do.
@@ -29,6 +33,9 @@ __all__ = [
     "AccuracyError",
     "BuildError",
     "ConfigError",
+    "DeviceError",
+    "DeviceLostError",
+    "DeviceMemoryError",
     "EngineFormatError",
     "EngineSaveError",
     "EngineVersionError",
@@ -36,6 +43,7 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "ModelImportError",
+    "NoDeviceError",
     "TrineError",
     "UnsupportedError",
 ]
@@ -105,6 +113,22 @@ class EngineSaveError(TrineError, OSError):
 
 class InputError(TrineError, ValueError):
     """The arrays given to an engine do not fit it: name, count, dtype, rank, shape or device."""
+
+
+class DeviceError(TrineError, RuntimeError):
+    """The GPU, or its driver, refused or failed; the text has the driver's name for it."""
+
+
+class NoDeviceError(DeviceError):
+    """There is no NVIDIA driver, no such GPU, or the GPU cannot run the engine's kernels."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The GPU has too little free memory. Nothing is broken: the next call may succeed."""
+
+
+class DeviceLostError(DeviceError):
+    """A kernel failed, which ends everything on the GPU in this process; it has to start anew."""
 
 
 class MissingDependencyError(TrineError, ImportError):

@@ -133,6 +133,7 @@ def _engine_runner(engine: Engine, call: Call, options: Namespace) -> Runner:
 
 
 def _setting(engine: Engine, call: Call, options: Namespace) -> dict[str, Any]:
+    from trine.runtime.cpu import CpuPlan
     from trine.runtime.cpu.features import cpu_model, usable_cores
 
     return {
@@ -141,7 +142,8 @@ def _setting(engine: Engine, call: Call, options: Namespace) -> dict[str, Any]:
         "tactic": engine.tactic,
         "precision": engine.manifest.precision,
         "cpu": cpu_model(),
-        "threads": engine.plan.threads or usable_cores(),
+        "device": engine.device,
+        "threads": (engine.plan.threads if isinstance(engine.plan, CpuPlan) else 0) or usable_cores(),
         "streams": options.streams,
         "shapes": {name: list(array.shape) for name, array in call.inputs.items()},
         "includes": INCLUDES,

@@ -20,6 +20,7 @@ from trine.runtime.executor import Executor
 
 if TYPE_CHECKING:
     from trine.runtime.cpu import CpuPlan
+    from trine.runtime.cuda.plan import CudaPlan
 
 __all__ = ["Engine"]
 
@@ -35,8 +36,8 @@ class Engine:
         self,
         manifest: Manifest,
         graph: PortableGraph,
-        plans: Mapping[str, bytes],
-        plan: CpuPlan,
+        plans: Mapping[str, bytes | memoryview],
+        plan: CpuPlan | CudaPlan,
         executor: Executor,
         owner: Any = None,
     ) -> None:
@@ -69,8 +70,13 @@ class Engine:
 
     @property
     def tactic(self) -> str:
-        """The backend that runs the graph here: "openvino" or "onnxruntime"."""
+        """The backend that runs the graph here: "openvino", "onnxruntime" or "cuda"."""
         return self.plan.tactic
+
+    @property
+    def device(self) -> str:
+        """Where it runs here: "cpu", or "cuda:0"."""
+        return getattr(self._executor, "device", "cpu")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run once, with the arguments that the source model takes and its structure of outputs.

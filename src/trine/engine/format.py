@@ -41,7 +41,7 @@ def write_engine(
     path: str | os.PathLike[str],
     manifest: Manifest,
     graph: PortableGraph,
-    plans: Mapping[str, bytes] | None = None,
+    plans: Mapping[str, bytes | memoryview] | None = None,
 ) -> None:
     """Write one engine file, whole or not at all. ``plans`` maps a device ("cpu") to its compiled plan.
 
@@ -51,12 +51,14 @@ def write_engine(
     write_atomically(path, _encode(manifest, graph, plans or {}))
 
 
-def engine_to_bytes(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes] | None = None) -> bytes:
+def engine_to_bytes(
+    manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes | memoryview] | None = None
+) -> bytes:
     """The bytes that ``write_engine`` writes. Raises ConfigError."""
     return b"".join(_encode(manifest, graph, plans or {}))
 
 
-def _encode(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes]) -> Iterator[memoryview]:
+def _encode(manifest: Manifest, graph: PortableGraph, plans: Mapping[str, bytes | memoryview]) -> Iterator[memoryview]:
     """The file's bytes, after the checks that reading will make: ConfigError instead of a bad file."""
     if len(graph.model) > _MAX_GRAPH_BYTES:
         raise ConfigError(

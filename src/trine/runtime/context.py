@@ -14,6 +14,7 @@ from trine.engine.manifest import TensorInfo
 from trine.errors import InputError
 from trine.profile import ShapeRange
 from trine.runtime.arrays import as_numpy, as_torch, is_torch
+from trine.runtime.device_arrays import as_device_array, current_stream, is_on_gpu, new_like
 from trine.runtime.executor import Executor, Session
 
 __all__ = ["ExecutionContext"]
@@ -40,7 +41,11 @@ class _InputCheck:
                 f"input {self.name!r}: expected {self.info.dtype.value}, got {array.dtype}; "
                 f"convert it, e.g. x.astype(np.{self.info.dtype.value})"
             )
-        shape = array.shape
+        self.check_shape(array.shape, bound)
+        return array if array.flags.c_contiguous else array.copy(order="C")
+
+    def check_shape(self, shape: tuple[int, ...], bound: dict[str, int]) -> None:
+        """Raises InputError if ``shape`` does not fit; binds the dynamic dimensions' symbols in ``bound``."""
         if len(shape) != len(self.shape):
             raise InputError(
                 f"input {self.name!r}: expected {len(self.shape)} dimensions {_show(self.shape)}, "
@@ -59,7 +64,6 @@ class _InputCheck:
                     f"input {self.name!r}: axis {axis} ({symbol}) is {shape[axis]}, but another input "
                     f"has {symbol} = {bound[symbol]}; they must agree"
                 )
-        return array if array.flags.c_contiguous else array.copy(order="C")
 
     def _refuse_range(self, shape: tuple[int, ...]) -> None:
         assert self.range is not None
@@ -114,6 +118,8 @@ class ExecutionContext:
         for name, check in self._checks.items():
             value = inputs[name]
             if type(value) is not np.ndarray:
+                if is_on_gpu(value):
+                    return self._execute_on_gpu(inputs, out)
                 torch_caller = torch_caller or is_torch(value)
                 value = as_numpy(name, value)
             arrays.append(check.check(value, bound))
@@ -131,6 +137,67 @@ class ExecutionContext:
                 answers[info.name] = out[info.name]
             else:
                 answers[info.name] = as_torch(array) if torch_caller else array
+        return answers
+
+    def execute_async(
+        self, inputs: Mapping[str, Any], out: Mapping[str, Any] | None = None, stream: Any = None
+    ) -> dict[str, Any]:
+        """Queue a run on a CUDA stream and return at once; the outputs are ready when the stream has come so far.
+
+        Args:
+            inputs: an array in the engine's GPU's memory for each input's name, contiguous, of the engine's dtype.
+            out: arrays to write outputs into, by name; those left out are allocated: PyTorch's or CuPy's, as the
+                inputs.
+            stream: its handle, or a stream of PyTorch, CuPy or pycuda. None: the current stream of the inputs' library,
+                else the context's own.
+
+        Raises:
+            InputError: as ``execute``; also for arrays in host memory, and for an engine that runs on the CPU.
+        """
+        session: Any = self._session
+        if session is None:
+            raise InputError("this execution context is closed; create another with engine.create_execution_context()")
+        if not hasattr(session, "run_device"):
+            raise InputError(
+                "this engine runs on the CPU and takes arrays in host memory; pass x.cpu(), "
+                'or build the model with device="cuda" and load it where the GPU is'
+            )
+        if inputs.keys() != self._checks.keys():
+            self._refuse_names(inputs)
+        bound: dict[str, int] = {}
+        addresses, shapes = [], []
+        for name, check in self._checks.items():
+            if not is_on_gpu(inputs[name]):
+                raise InputError(
+                    f"input {name!r}: expected an array on the GPU like the others, got one in host memory"
+                )
+            array = as_device_array(f"input {name}", inputs[name], check.info, session.ordinal)
+            check.check_shape(array.shape, bound)
+            addresses.append(array.address)
+            shapes.append(array.shape)
+        answers, targets = {}, []
+        example = next(iter(inputs.values()))
+        for info in self._outputs:
+            shape = self._shape_of(info, bound)
+            assert shape is not None  # CUDA plans have no output whose shape depends on values
+            if out is not None and info.name in out:
+                answers[info.name] = out[info.name]
+            else:
+                answers[info.name] = new_like(example, info, shape)
+            array = as_device_array(f"out {info.name}", answers[info.name], info, session.ordinal)
+            if array.shape != shape:
+                raise InputError(f"out {info.name!r}: expected shape {shape}, got {array.shape}")
+            targets.append(array.address)
+        handle = current_stream(inputs, stream)
+        session.run_device(addresses, targets, session.rows_of(shapes), handle)
+        return answers
+
+    def _execute_on_gpu(self, inputs: Mapping[str, Any], out: Mapping[str, Any] | None) -> dict[str, Any]:
+        """As execute_async; where no stream of the caller's orders what follows, the answers are waited for."""
+        answers = self.execute_async(inputs, out)
+        if current_stream(inputs, None) is None:
+            session: Any = self._session
+            session.synchronize()
         return answers
 
     def _refuse_names(self, inputs: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from trine.engine.portable_graph import PortableGraph
 from trine.errors import BuildError, MissingDependencyError
 from trine.runtime.cpu import CpuPlan, compile_cpu_plan, import_backend, quick_plan
 from trine.runtime.cpu.features import cpu_model
+from trine.runtime.cuda.choose_device import open_on_gpu
 from trine.runtime.executor import Executor
 from trine.runtime.tiered import TieredExecutor
 from trine.versions import package_version
@@ -24,12 +25,16 @@ log = logging.getLogger("trine")
 CPU_PLAN = "cpu"  # the name of the plan for CPUs in an engine file
 
 
-def load(source: str | Path | bytes, *, threads: int | None = None, tiered: bool = False) -> Engine:
+def load(
+    source: str | Path | bytes, *, device: str | None = None, threads: int | None = None, tiered: bool = False
+) -> Engine:
     """Load an engine from a file, or from the bytes of one.
 
     Args:
         source: the path that ``Engine.save`` wrote, or the bytes that ``Engine.serialize`` gave.
-        threads: how many threads a call may use; None keeps what the engine was built with.
+        device: "cpu"; "cuda" or "cuda:1" for an NVIDIA GPU; None: the GPU if the engine has kernels for the one that is
+            here, else the CPU.
+        threads: how many threads a call may use on the CPU; None keeps what the engine was built with.
         tiered: answer sooner, at full speed later. The first calls run a plan that compiles quickly (ONNX Runtime in
             fp32, weights unpacked); the engine's own plan is compiled in a thread that starts with the second call,
             and then takes over. Between the two, answers may differ by rounding, within what was verified. For
@@ -42,14 +47,19 @@ def load(source: str | Path | bytes, *, threads: int | None = None, tiered: bool
         EngineFormatError: the file is damaged or no engine; ``section`` says where.
         BuildError: no backend here can run the graph.
         MissingDependencyError: no backend is installed.
+        NoDeviceError: a GPU was asked for, and there is none that the engine has kernels for.
+        ConfigError: ``device`` is none of these.
     """
     contents = read_engine(Path(source).expanduser() if isinstance(source, str) else source, check="header")
     contents.verify_checksums([PLAN_PREFIX + device for device in contents.plans])
-    plans = {name: bytes(data) for name, data in contents.plans.items()}
-    plan = CpuPlan.from_bytes(plans[CPU_PLAN]) if CPU_PLAN in plans else None
+    plans: dict[str, bytes | memoryview] = dict(contents.plans)
+    plan = CpuPlan.from_bytes(bytes(plans[CPU_PLAN])) if CPU_PLAN in plans else None
     if threads is not None and plan is not None:
         plan = CpuPlan(plan.tactic, threads, plan.options, plan.cpu, plan.versions)
     manifest, graph = contents.manifest, contents.graph
+    on_gpu = open_on_gpu(device, contents.plans, manifest)
+    if on_gpu is not None:
+        return Engine(manifest, graph, plans, *on_gpu, owner=contents)
     backend = plan.tactic if plan is not None and not tiered else "onnxruntime"
     importing = threading.Thread(target=import_backend, args=(backend,), name="trine-import", daemon=True)
     importing.start()  # while the weights are hashed, which leaves the interpreter free

@@ -49,7 +49,7 @@ class Refitter(Checked):
             raise UnsupportedError(
                 f"engine {self._engine.name!r} cannot be refitted: build it with config.set_flag(BuilderFlag.REFIT)"
             )
-        return onnx.load_from_string(data)
+        return onnx.load_from_string(bytes(data))
 
     @property
     def _weights(self) -> dict[str, Any]:

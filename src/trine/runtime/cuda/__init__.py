@@ -1,1 +1,1 @@
-"""Running on an NVIDIA GPU: cubins, a memory plan and lists of launches, replayed as CUDA graphs. No torch, no triton."""
+"""Running on an NVIDIA GPU: cubins and lists of launches, replayed as CUDA graphs. No torch, no triton."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Bucket", "CudaPlan", "Kernel", "LaunchRecord"]
+__all__ = ["Bucket", "CudaPlan", "Kernel", "LaunchRecord", "cuda_plan_name"]
 
 
 @dataclass(frozen=True)
@@ -81,3 +81,13 @@ class CudaPlan:
     rows_vary: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
     device_name: str = ""
+
+    @property
+    def tactic(self) -> str:
+        """What an engine says that it runs with."""
+        return "cuda"
+
+
+def cuda_plan_name(target: str) -> str:
+    """What the engine file calls the plan for an architecture: "cuda_sm_90"."""
+    return f"cuda_{target}"

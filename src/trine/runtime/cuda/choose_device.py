@@ -1,0 +1,63 @@
+"""Whether an engine file runs on a GPU here: which device was asked for, which kernels the file has."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from trine.engine.manifest import Manifest
+from trine.errors import ConfigError, MissingDependencyError, NoDeviceError
+from trine.runtime.cuda.plan import CudaPlan, cuda_plan_name
+
+if TYPE_CHECKING:
+    from trine.runtime.cuda.executor import CudaExecutor
+
+__all__ = ["open_on_gpu"]
+
+log = logging.getLogger("trine")
+
+_PREFIX = cuda_plan_name("")
+
+
+def open_on_gpu(
+    device: str | None, plans: Mapping[str, bytes | memoryview], manifest: Manifest
+) -> tuple[CudaPlan, CudaExecutor] | None:
+    """The plan and its executor; None when the CPU is to run the engine.
+
+    Raises NoDeviceError, MissingDependencyError when a GPU was asked for and cannot be had, ConfigError for an unknown
+    device, EngineFormatError for a damaged plan.
+    """
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ConfigError(f'device: {device!r} is unknown; allowed: "cpu", "cuda", "cuda:1", ... or None')
+    targets = sorted(name.removeprefix(_PREFIX) for name in plans if name.startswith(_PREFIX))
+    if device == "cpu" or (device is None and not targets):
+        return None
+    ordinal = int(device.partition(":")[2] or 0) if device is not None else 0
+    try:
+        return _open(ordinal, targets, plans, manifest)
+    except (NoDeviceError, MissingDependencyError) as err:
+        if device is not None:
+            raise
+        log.info("%s: running on the CPU: %s", manifest.name, err)
+        return None
+
+
+def _open(
+    ordinal: int, targets: list[str], plans: Mapping[str, bytes | memoryview], manifest: Manifest
+) -> tuple[CudaPlan, CudaExecutor]:
+    from trine.runtime.cuda.driver import Driver
+    from trine.runtime.cuda.executor import CudaExecutor
+    from trine.runtime.cuda.plan_bytes import plan_from_bytes
+
+    driver = Driver(ordinal)
+    here = f"sm_{driver.capability}"
+    if here not in targets:
+        held = f"kernels for {', '.join(targets)}" if targets else "no kernels for GPUs"
+        raise NoDeviceError(
+            f"{manifest.name}: the engine holds {held}, and cuda:{ordinal} ({driver.name}) is an {here}; "
+            f'build it with target="{here}", or load it with device="cpu"'
+        )
+    plan = plan_from_bytes(plans[cuda_plan_name(here)], f"plan/{cuda_plan_name(here)}")
+    return plan, CudaExecutor(plan, manifest.inputs, manifest.outputs, ordinal, driver)

@@ -1,0 +1,321 @@
+"""NVIDIA's driver, as far as the runtime uses it: memory, kernels, graphs, streams. Every refusal is an exception."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, MissingDependencyError, NoDeviceError
+from trine.runtime.cuda.parameters import ParameterBlock
+
+__all__ = ["Driver", "usable_driver"]
+
+_MIB = 1 << 20
+_LOST = {
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_TENSOR_MAP",
+}
+_ELEMENT_TYPES = {
+    "fp16": "CU_TENSOR_MAP_DATA_TYPE_FLOAT16",
+    "bf16": "CU_TENSOR_MAP_DATA_TYPE_BFLOAT16",
+    "fp32": "CU_TENSOR_MAP_DATA_TYPE_FLOAT32",
+    "int8": "CU_TENSOR_MAP_DATA_TYPE_UINT8",
+    "uint8": "CU_TENSOR_MAP_DATA_TYPE_UINT8",
+}
+_ITEM_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "int8": 1, "uint8": 1}
+
+
+@functools.cache
+def usable_driver() -> Any:
+    """The bindings, with the driver started.
+
+    Raises MissingDependencyError without the bindings, NoDeviceError without a driver or a GPU.
+    """
+    try:
+        from cuda.bindings import driver as cu
+    except ImportError as err:
+        raise MissingDependencyError(
+            "running on an NVIDIA GPU needs cuda-bindings: pip install 'trine[cuda]'", name="cuda.bindings"
+        ) from err
+    try:
+        ctypes.CDLL("libcuda.so.1")
+        (status,) = cu.cuInit(0)
+    except (OSError, RuntimeError) as err:
+        raise NoDeviceError(f"no NVIDIA driver (libcuda) is installed here: {err}") from err
+    if int(status) != 0:
+        raise NoDeviceError(f"the NVIDIA driver does not start: {status.name}; see that a GPU is there with nvidia-smi")
+    return cu
+
+
+class Driver:
+    """One GPU's primary context, which PyTorch and CuPy use too. Handles are the bindings' own objects."""
+
+    def __init__(self, ordinal: int = 0) -> None:
+        """Raises NoDeviceError when there is no such GPU."""
+        self.cu = usable_driver()
+        count = self._call("cuDeviceGetCount")
+        if not 0 <= ordinal < count:
+            raise NoDeviceError(f"cuda:{ordinal}: there {'is' if count == 1 else 'are'} {count} GPU(s) here")
+        self.ordinal = ordinal
+        self.device = self._call("cuDeviceGet", ordinal)
+        self._context = self._call("cuDevicePrimaryCtxRetain", self.device)
+        self.activate()
+
+    def _call(self, function: str, *args: Any) -> Any:
+        status, *results = getattr(self.cu, function)(*args)
+        if int(status) != 0:
+            self._refuse(function, status.name)
+        return results[0] if len(results) == 1 else tuple(results) or None
+
+    def _refuse(self, function: str, name: str) -> None:
+        if name in _LOST:
+            raise DeviceLostError(
+                f"cuda:{self.ordinal}: {name} in {function}: a kernel failed, and this process can no longer use the "
+                "GPU; start it anew, and report the engine that did this"
+            )
+        if name == "CUDA_ERROR_NO_BINARY_FOR_GPU":
+            raise NoDeviceError(
+                f"cuda:{self.ordinal} (sm_{self.capability}) cannot run kernels made for another architecture; "
+                f'build the engine with target="sm_{self.capability}"'
+            )
+        if name == "CUDA_ERROR_OUT_OF_MEMORY":
+            raise DeviceMemoryError(f"cuda:{self.ordinal}: out of memory in {function}; {self._memory_left()}")
+        raise DeviceError(f"cuda:{self.ordinal}: {name} in {function}")
+
+    def _memory_left(self) -> str:
+        free, total = self.memory()
+        return f"{free // _MIB} of {total // _MIB} MiB are free; close other engines, or build with a smaller batch"
+
+    def activate(self) -> None:
+        """Make this GPU's context the calling thread's."""
+        self._call("cuCtxSetCurrent", self._context)
+
+    def close(self) -> None:
+        """Let go of the context."""
+        self._call("cuDevicePrimaryCtxRelease", self.device)
+
+    @functools.cached_property
+    def capability(self) -> int:
+        """90 for sm_90."""
+        kinds = self.cu.CUdevice_attribute
+        major = self._call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, self.device)
+        minor = self._call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, self.device)
+        return int(major) * 10 + int(minor)
+
+    @functools.cached_property
+    def name(self) -> str:
+        """As nvidia-smi has it: "NVIDIA H200"."""
+        text: bytes = self._call("cuDeviceGetName", 256, self.device)
+        return text.split(b"\0")[0].decode()
+
+    def memory(self) -> tuple[int, int]:
+        """Free and total bytes."""
+        free, total = self._call("cuMemGetInfo")
+        return int(free), int(total)
+
+    # Memory. Addresses are ints.
+
+    def allocate(self, nbytes: int, what: str) -> int:
+        """Device memory. Raises DeviceMemoryError, which says what it was for."""
+        try:
+            return int(self._call("cuMemAlloc", max(nbytes, 256)))
+        except DeviceMemoryError as err:
+            raise DeviceMemoryError(
+                f"cuda:{self.ordinal}: {what} needs {-(-nbytes // _MIB)} MiB; {self._memory_left()}"
+            ) from err
+
+    def free(self, address: int) -> None:
+        """Of what ``allocate`` gave."""
+        self._call("cuMemFree", address)
+
+    def allocate_pinned(self, nbytes: int) -> int:
+        """Host memory that copies to the device at full speed."""
+        return int(self._call("cuMemHostAlloc", max(nbytes, 256), 0))
+
+    def free_pinned(self, address: int) -> None:
+        """Of what ``allocate_pinned`` gave."""
+        self._call("cuMemFreeHost", address)
+
+    def fill(self, address: int, byte: int, nbytes: int, stream: Any) -> None:
+        """Set bytes."""
+        if nbytes:
+            self._call("cuMemsetD8Async", address, byte, nbytes, stream)
+
+    def upload(self, address: int, host: int, nbytes: int, stream: Any) -> None:
+        """Host to device."""
+        if nbytes:
+            self._call("cuMemcpyHtoDAsync", address, host, nbytes, stream)
+
+    def download(self, host: int, address: int, nbytes: int, stream: Any) -> None:
+        """Device to host."""
+        if nbytes:
+            self._call("cuMemcpyDtoHAsync", host, address, nbytes, stream)
+
+    # Streams and events.
+
+    def stream(self) -> Any:
+        """A new one, independent of the default stream."""
+        return self._call("cuStreamCreate", self.cu.CUstream_flags.CU_STREAM_NON_BLOCKING)
+
+    def as_stream(self, handle: int) -> Any:
+        """The stream of another library, by its handle."""
+        return self.cu.CUstream(handle)
+
+    def destroy_stream(self, stream: Any) -> None:
+        """Of ``stream``."""
+        self._call("cuStreamDestroy", stream)
+
+    def synchronize(self, stream: Any) -> None:
+        """Wait for all that is on it. Faults of kernels show here."""
+        self._call("cuStreamSynchronize", stream)
+
+    def event(self, timing: bool = False) -> Any:
+        """A new event."""
+        flags = self.cu.CUevent_flags
+        return self._call("cuEventCreate", flags.CU_EVENT_DEFAULT if timing else flags.CU_EVENT_DISABLE_TIMING)
+
+    def record(self, event: Any, stream: Any) -> None:
+        """Mark this moment of the stream."""
+        self._call("cuEventRecord", event, stream)
+
+    def wait(self, stream: Any, event: Any) -> None:
+        """Let the stream wait for the event, not the caller."""
+        self._call("cuStreamWaitEvent", stream, event, 0)
+
+    def elapsed_ms(self, before: Any, after: Any) -> float:
+        """Between two recorded events that have happened."""
+        return float(self._call("cuEventElapsedTime", before, after))
+
+    def destroy_event(self, event: Any) -> None:
+        """Of ``event``."""
+        self._call("cuEventDestroy", event)
+
+    # Kernels.
+
+    def load_module(self, cubin: bytes) -> Any:
+        """Raises NoDeviceError for another architecture's machine code."""
+        return self._call("cuModuleLoadData", cubin)
+
+    def unload_module(self, module: Any) -> None:
+        """Of ``load_module``."""
+        self._call("cuModuleUnload", module)
+
+    def function(self, module: Any, symbol: str, shared_bytes: int) -> Any:
+        """A kernel that may use ``shared_bytes`` of dynamic shared memory."""
+        function = self._call("cuModuleGetFunction", module, symbol.encode())
+        if shared_bytes > 48 * 1024:
+            kind = self.cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self._call("cuFuncSetAttribute", function, kind, shared_bytes)
+        return function
+
+    def encode_tensor_map(self, description: Mapping[str, Any], address: int) -> bytes:
+        """The 128 bytes of a TMA descriptor. Shape, strides and box come outermost first; the driver wants the
+        opposite, and no stride for the innermost axis."""
+        cu = self.cu
+        size = _ITEM_BYTES[description["dtype"]]
+        shape = [cu.cuuint64_t(n) for n in reversed(description["shape"])]
+        strides = [cu.cuuint64_t(n * size) for n in list(reversed(description["strides"]))[1:]]
+        width = f"{description['swizzle']}B" if description["swizzle"] else "NONE"
+        swizzle = getattr(cu.CUtensorMapSwizzle, f"CU_TENSOR_MAP_SWIZZLE_{width}")
+        common = (
+            cu.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
+            swizzle,
+            cu.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+            cu.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+        kind = getattr(cu.CUtensorMapDataType, _ELEMENT_TYPES[description["dtype"]])
+        rank = len(shape)
+        ones = [cu.cuuint32_t(1)] * rank
+        im2col = description["im2col"]
+        if im2col is None:
+            box = [cu.cuuint32_t(n) for n in reversed(description["box"])]
+            found = self._call("cuTensorMapEncodeTiled", kind, rank, address, shape, strides, box, ones, *common)
+        else:
+            steps = [cu.cuuint32_t(n) for n in reversed(im2col.get("steps") or [1] * rank)]
+            found = self._call(
+                "cuTensorMapEncodeIm2col",
+                kind,
+                rank,
+                address,
+                shape,
+                strides,
+                list(reversed(im2col["lower"])),
+                list(reversed(im2col["upper"])),
+                im2col["channels"],
+                im2col["pixels"],
+                steps,
+                *common,
+            )
+        return ctypes.string_at(found.getPtr(), 128)
+
+    # Graphs.
+
+    def graph(self) -> Any:
+        """An empty one."""
+        return self._call("cuGraphCreate", 0)
+
+    def add_kernel(
+        self,
+        graph: Any,
+        after: Sequence[Any],
+        function: Any,
+        grid: tuple[int, int, int],
+        threads: int,
+        shared_bytes: int,
+        parameters: ParameterBlock,
+    ) -> Any:
+        """A kernel node that runs after the nodes ``after``. The driver copies the parameters."""
+        params = self._node_parameters(function, grid, threads, shared_bytes, parameters)
+        return self._call("cuGraphAddKernelNode", graph, list(after), len(after), params)
+
+    def _node_parameters(
+        self, function: Any, grid: tuple[int, int, int], threads: int, shared_bytes: int, parameters: ParameterBlock
+    ) -> Any:
+        params = self.cu.CUDA_KERNEL_NODE_PARAMS()
+        params.func = function
+        params.gridDimX, params.gridDimY, params.gridDimZ = grid
+        params.blockDimX, params.blockDimY, params.blockDimZ = threads, 1, 1
+        params.sharedMemBytes = shared_bytes
+        params.kernelParams = parameters.address
+        params.extra = 0
+        return params
+
+    def instantiate(self, graph: Any) -> Any:
+        """What can be launched."""
+        return self._call("cuGraphInstantiate", graph, 0)
+
+    def update_kernel(
+        self,
+        executable: Any,
+        node: Any,
+        function: Any,
+        grid: tuple[int, int, int],
+        threads: int,
+        shared_bytes: int,
+        parameters: ParameterBlock,
+    ) -> None:
+        """Other parameters for later launches of an instantiated graph."""
+        params = self._node_parameters(function, grid, threads, shared_bytes, parameters)
+        self._call("cuGraphExecKernelNodeSetParams", executable, node, params)
+
+    def launch(self, executable: Any, stream: Any) -> None:
+        """Run a graph on a stream."""
+        self._call("cuGraphLaunch", executable, stream)
+
+    def destroy_executable(self, executable: Any) -> None:
+        """Of ``instantiate``."""
+        self._call("cuGraphExecDestroy", executable)
+
+    def destroy_graph(self, graph: Any) -> None:
+        """Of ``graph``."""
+        self._call("cuGraphDestroy", graph)

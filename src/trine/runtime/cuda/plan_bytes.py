@@ -1,0 +1,184 @@
+"""A CudaPlan as bytes, and back: a JSON header of known length, then cubins and weights, each on 256 bytes.
+
+    8 bytes   magic "TRNCUDA1"
+    8 bytes   length of the header, little-endian
+    header    JSON: everything but cubins and weights, which it names by (offset, length) from the end of the header's
+              padding
+    blobs
+
+Nothing in it is executed while reading; every offset, size and index is checked before use.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+from trine.errors import EngineFormatError
+from trine.runtime.cuda.plan import Bucket, CudaPlan, Kernel, LaunchRecord
+
+__all__ = ["plan_from_bytes", "plan_to_bytes"]
+
+_MAGIC = b"TRNCUDA1"
+_ALIGNMENT = 256
+_MAX_HEADER = 256 << 20
+
+
+def plan_to_bytes(plan: CudaPlan) -> bytes:
+    """As the engine file stores it."""
+    blobs: list[bytes | memoryview] = []
+    end = 0
+
+    def keep(data: bytes | memoryview) -> list[int]:
+        nonlocal end
+        offset = end
+        blobs.append(data)
+        padding = -len(data) % _ALIGNMENT
+        blobs.append(bytes(padding))
+        end += len(data) + padding
+        return [offset, len(data)]
+
+    weights = keep(memoryview(plan.weights).cast("B"))
+    kernels = [{**asdict(replace(kernel, cubin=b"")), "cubin": keep(kernel.cubin)} for kernel in plan.kernels]
+    header = json.dumps(
+        {
+            "target": plan.target,
+            "precision": plan.precision,
+            "kernels": kernels,
+            "buckets": [asdict(bucket) for bucket in plan.buckets],
+            "weights": weights,
+            "inputs": plan.inputs,
+            "outputs": plan.outputs,
+            "rows_vary": plan.rows_vary,
+            "versions": dict(plan.versions),
+            "device_name": plan.device_name,
+        },
+        separators=(",", ":"),
+    ).encode()
+    start = len(_MAGIC) + 8 + len(header)
+    return b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, bytes(-start % _ALIGNMENT), *blobs])
+
+
+def plan_from_bytes(data: bytes | memoryview, section: str = "plan/cuda") -> CudaPlan:
+    """What ``plan_to_bytes`` wrote; cubins and weights are views of ``data``, not copies.
+
+    Raises EngineFormatError for anything else.
+    """
+    view = memoryview(data).cast("B")
+    try:
+        return _read(view)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as err:
+        text = " ".join(str(err).split())[:200]
+        raise EngineFormatError(
+            f"damaged plan ({type(err).__name__}: {text}); build the engine again", section
+        ) from err
+
+
+def _read(view: memoryview) -> CudaPlan:
+    if bytes(view[:8]) != _MAGIC:
+        raise ValueError(f"expected the magic {_MAGIC.decode()}")
+    length = int.from_bytes(view[8:16], "little")
+    if not 0 < length <= min(_MAX_HEADER, len(view) - 16):
+        raise ValueError(f"header of {length} bytes in a section of {len(view)}")
+    fields: dict[str, Any] = json.loads(bytes(view[16 : 16 + length]))
+    start = 16 + length + (-(16 + length) % _ALIGNMENT)
+
+    def blob(place: Any) -> memoryview:
+        offset, size = place
+        if not (
+            isinstance(offset, int) and isinstance(size, int) and 0 <= offset <= offset + size <= len(view) - start
+        ):
+            raise ValueError(f"bytes {offset} to {size} more lie outside of the section")
+        return view[start + offset : start + offset + size]
+
+    kernels = tuple(_kernel(each, blob) for each in fields["kernels"])
+    weights = blob(fields["weights"])
+    shapes = tuple(
+        tuple((tuple(_natural(n) for n in shape), str(dtype)) for shape, dtype in fields[name])
+        for name in ("inputs", "outputs")
+    )
+    buckets = tuple(_bucket(each, kernels, len(weights), len(shapes[0]), len(shapes[1])) for each in fields["buckets"])
+    if not buckets or [b.rows for b in buckets] != sorted({b.rows for b in buckets}):
+        raise ValueError("buckets are missing, or not in the order of their rows")
+    return CudaPlan(
+        target=str(fields["target"]),
+        precision=str(fields["precision"]),
+        kernels=kernels,
+        buckets=buckets,
+        weights=weights,
+        inputs=shapes[0],
+        outputs=shapes[1],
+        rows_vary=bool(fields["rows_vary"]),
+        versions={str(key): str(value) for key, value in fields["versions"].items()},
+        device_name=str(fields["device_name"]),
+    )
+
+
+def _natural(value: Any, limit: int = 2**62) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
+        raise ValueError(f"expected a whole number from 0 to {limit}, got {value!r}")
+    return value
+
+
+def _kernel(fields: dict[str, Any], blob: Any) -> Kernel:
+    kinds = tuple(str(kind) for kind in fields["parameters"])
+    if not set(kinds) <= {"pointer", "i32", "i64", "fp32", "tensormap"}:
+        raise ValueError(f"parameters {kinds}")
+    cluster = tuple(_natural(n, 16) for n in fields["cluster"])
+    return Kernel(
+        name=str(fields["name"]),
+        symbol=str(fields["symbol"]),
+        cubin=blob(fields["cubin"]),
+        shared_bytes=_natural(fields["shared_bytes"], 1 << 20),
+        threads=_natural(fields["threads"], 1024),
+        parameters=kinds,
+        null_pointers=_natural(fields["null_pointers"], 8),
+        cluster=(cluster[0], cluster[1], cluster[2]),
+    )
+
+
+def _bucket(
+    fields: dict[str, Any], kernels: tuple[Kernel, ...], weight_bytes: int, inputs: int, outputs: int
+) -> Bucket:
+    arena = _natural(fields["arena_bytes"])
+    limits = {"arena": arena, "weight": weight_bytes}
+    counts = {"input": inputs, "output": outputs}
+    groups = tuple(dict(group) for group in fields["groups"])
+
+    def address(place: Any) -> tuple[Any, ...]:
+        kind = place[0]
+        if kind in limits:
+            return (kind, _natural(place[1], max(limits[kind], 0)))
+        return (kind, _natural(place[1], counts[kind] - 1), _natural(place[2]))
+
+    def argument(each: Any) -> tuple[Any, ...]:
+        kind, value = each[0], each[1]
+        if kind in ("i32", "i64", "fp32"):
+            return (kind, float(value) if kind == "fp32" else int(value))
+        if kind == "rows":
+            return (kind, _natural(value, 2**31))
+        if kind == "tensormap":
+            return (kind, {**value, "base": list(address(value["base"]))})
+        return address(each)
+
+    launches = []
+    for each in fields["launches"]:
+        kernel = kernels[_natural(each["kernel"], len(kernels) - 1)]
+        arguments = tuple(argument(value) for value in each["arguments"])
+        if len(arguments) != len(kernel.parameters):
+            raise ValueError(
+                f"{kernel.name} takes {len(kernel.parameters)} parameters, a launch gives {len(arguments)}"
+            )
+        grid = [_natural(n, 2**31 - 1) for n in each["grid"]]
+        launches.append(
+            LaunchRecord(
+                kernel=each["kernel"],
+                grid=(grid[0], grid[1], grid[2]),
+                arguments=arguments,
+                reads=tuple((str(p), _natural(a), _natural(b)) for p, a, b in each["reads"]),
+                writes=tuple((str(p), _natural(a), _natural(b)) for p, a, b in each["writes"]),
+                group=_natural(each["group"], max(len(groups) - 1, 0)),
+            )
+        )
+    return Bucket(_natural(fields["rows"]), arena, tuple(launches), groups)

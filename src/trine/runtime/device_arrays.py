@@ -1,0 +1,94 @@
+"""Arrays in a GPU's memory at the border: PyTorch, CuPy, anything with the CUDA array interface; never copied."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trine.dtypes import DataType
+from trine.engine.manifest import TensorInfo
+from trine.errors import InputError
+from trine.runtime.arrays import is_torch
+
+__all__ = ["DeviceArray", "as_device_array", "current_stream", "is_on_gpu", "new_like"]
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """Where a contiguous array lies. ``dtype`` as in a manifest."""
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def is_on_gpu(value: object) -> bool:
+    """Whether ``value`` is an array in a GPU's memory."""
+    if is_torch(value):
+        return bool(value.is_cuda)  # type: ignore[attr-defined]
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def as_device_array(name: str, value: Any, info: TensorInfo, ordinal: int) -> DeviceArray:
+    """Raises InputError for another device, dtype or layout than the engine's; shapes are checked by the context."""
+    if is_torch(value):
+        if value.device.index not in (None, ordinal):
+            raise InputError(f"{name!r}: expected an array on cuda:{ordinal}, got one on {value.device}; move it there")
+        dtype = str(value.dtype).removeprefix("torch.")
+        contiguous, address, shape = value.is_contiguous(), value.data_ptr(), tuple(value.shape)
+    else:
+        described = value.__cuda_array_interface__
+        shape = tuple(described["shape"])
+        dtype = _interface_dtype(described["typestr"])
+        address = described["data"][0]
+        contiguous = described.get("strides") is None
+    if dtype != info.dtype.value:
+        raise InputError(f"{name!r}: expected {info.dtype.value}, got {dtype}; convert it on the GPU")
+    if not contiguous:
+        raise InputError(f"{name!r}: expected a contiguous array, got one with gaps or other strides; make a copy")
+    return DeviceArray(int(address), shape, dtype)
+
+
+def _interface_dtype(text: str) -> str:
+    import numpy as np
+
+    return DataType.from_numpy(np.dtype(text)).value
+
+
+def new_like(example: Any, info: TensorInfo, shape: tuple[int, ...]) -> Any:
+    """A new array of the example's kind, on its device, for an output. Raises InputError for unknown kinds."""
+    if is_torch(example):
+        torch = sys.modules["torch"]
+        return torch.empty(shape, dtype=getattr(torch, info.dtype.value), device=example.device)
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(example, cupy.ndarray):
+        return cupy.empty(shape, info.dtype.numpy)
+    raise InputError(
+        f"output {info.name!r}: a {type(example).__name__} cannot be made here; give memory for it with out="
+    )
+
+
+def current_stream(inputs: Mapping[str, Any], stream: Any) -> int | None:
+    """The handle of ``stream``, or of the library's current stream that the inputs come from; None: the context's own.
+
+    ``stream``: a handle, or an object with ``cuda_stream`` (PyTorch), ``ptr`` (CuPy) or ``handle`` (pycuda, cuda-core).
+    Raises InputError for anything else.
+    """
+    if stream is not None:
+        for attribute in ("cuda_stream", "ptr", "handle"):
+            stream = getattr(stream, attribute, stream)
+        try:
+            return int(stream)
+        except (TypeError, ValueError) as err:
+            raise InputError(
+                f"stream: expected a handle or a stream of PyTorch, CuPy or pycuda, got {type(stream).__name__}"
+            ) from err
+    for value in inputs.values():
+        if is_torch(value):
+            return int(sys.modules["torch"].cuda.current_stream(value.device).cuda_stream)
+        cupy = sys.modules.get("cupy")
+        if cupy is not None and isinstance(value, cupy.ndarray):
+            return int(cupy.cuda.get_current_stream().ptr)
+    return None
