@@ -39,10 +39,10 @@ def check_one(name: str, threads: int) -> dict[str, Any]:
     from sweep_models import make_network, pictures
 
     import trine
-    from trine.builder import builder, timing
+    from trine.builder import cpu, timing
 
     # Both tactics are compiled, run and verified; which one is a little faster does not matter here.
-    builder.time_interleaved = functools.partial(timing.time_interleaved, seconds=0.2, seconds_if_close=0.2)
+    cpu.time_interleaved = functools.partial(timing.time_interleaved, seconds=0.2, seconds_if_close=0.2)
     torch.set_num_threads(threads)
     network, shape = make_network(name)
     torch.manual_seed(1)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from new_process import in_new_process
+
+import trine
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "trine"
@@ -51,3 +56,17 @@ def test_the_architecture_page_names_every_folder() -> None:
     folders = [path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("__init__.py")]
     missing = [name for name in folders if name != "." and f"src/trine/{name}" not in page]
     assert not missing
+
+
+def test_a_process_that_only_runs_an_engine_loads_nothing_of_what_builds_them(tmp_path: Path) -> None:
+    engine = trine.build(torch.nn.Linear(3, 2), torch.ones(2, 3), batch=(1, 2, 4))
+    path = tmp_path / "linear.trine"
+    engine.save(path)
+    program = f"""
+        import sys
+        import numpy as np
+        import trine
+        trine.load({str(path)!r})(np.ones((2, 3), np.float32))
+        print(*[name for name in {BUILD_ONLY} if name in sys.modules])
+    """
+    assert in_new_process(textwrap.dedent(program)) == ""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import trine
-from trine.builder import builder
+from trine.builder import cpu
 from trine.runtime.cpu.openvino_executor import supported_precisions
 from trine.verify.report import Report
 
@@ -112,7 +112,7 @@ def test_the_second_build_with_a_timing_cache_does_not_measure(net, tmp_path, mo
     def measured(*args, **kwargs):
         raise AssertionError("the second build measured again")
 
-    monkeypatch.setattr(builder, "time_interleaved", measured)
+    monkeypatch.setattr(cpu, "time_interleaved", measured)
     second = trine.build(net, x, **options)
     assert second.tactic == first.tactic
     with pytest.raises(AssertionError, match="measured again"):

@@ -13,7 +13,7 @@ def test_defaults():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"precision": "fp64"}, "precision: 'fp64' is unknown; allowed: fp32, bf16, fp16, best"),
+        ({"precision": "fp64"}, "precision: 'fp64' is unknown; allowed: fp32, tf32, bf16, fp16, best"),
         ({"device": "tpu"}, "device: 'tpu' is unknown; allowed: cpu"),
         ({"batch": (8, 1, 64)}, "min <= opt <= max"),
         ({"batch": 0}, "1 <= min"),

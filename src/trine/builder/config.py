@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trine.backends.cuda.target import target_named
 from trine.errors import ConfigError
 from trine.profile import Shape, ShapeRange
 
 __all__ = ["DEVICES", "PRECISIONS", "TACTICS", "BuilderConfig"]
 
-PRECISIONS = ("fp32", "bf16", "fp16", "best")
-DEVICES = ("cpu",)
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "best")
+DEVICES = ("cpu", "cuda")
 TACTICS = ("openvino", "onnxruntime")
 DEFAULT_MAX_BATCH = 64
 
@@ -31,7 +32,12 @@ class BuilderConfig:
     dynamic: other dimensions that may vary: {"input": {axis: (min, opt, max)}}.
     shapes: whole shapes, as trtexec takes them: {"input": (min, opt, max)}, each a tuple of ints. They decide
         which dimensions are dynamic, and replace ``batch`` and ``dynamic``.
-    device: "cpu".
+    device: "cpu"; or "cuda" for an NVIDIA GPU, with a plan for CPUs beside it.
+    target: the GPU architecture to build for, such as "sm_90"; None: that of the GPU here. With one named, no GPU is
+        needed: kernels are chosen by remembered timings, and the engine is verified on the CPU.
+    buckets: the numbers of rows that a CUDA engine has launches for; a call uses the next that is not smaller. None:
+        the profile's opt and max, and the powers of two between its min and max.
+    kernel_cache: a folder that remembers compiled CUDA kernels.
     threads: how many threads a call uses; None: as many as the process may run on.
     tactics: the backends to try; None: all.
     timing_cache: a file that remembers timings, so that a second build need not measure.
@@ -46,6 +52,9 @@ class BuilderConfig:
     dynamic: Mapping[str, Mapping[int, tuple[int, int, int]]] = field(default_factory=dict)
     shapes: Mapping[str, ShapeRange | tuple[Shape, Shape, Shape]] = field(default_factory=dict)
     device: str = "cpu"
+    target: str | None = None
+    buckets: tuple[int, ...] | None = None
+    kernel_cache: str | Path | None = None
     threads: int | None = None
     tactics: tuple[str, ...] | None = None
     timing_cache: str | Path | None = None
@@ -68,6 +77,16 @@ class BuilderConfig:
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("device", self.device, DEVICES)
+        if self.target is not None:
+            target_named(self.target)
+            object.__setattr__(self, "device", "cuda")
+        if self.buckets is not None:
+            sizes = tuple(sorted(set(self.buckets)))
+            if not sizes or not all(_is_int(size) and size > 0 for size in sizes):
+                raise ConfigError(f"buckets: expected numbers of rows such as (1, 8, 64), got {self.buckets!r}")
+            object.__setattr__(self, "buckets", sizes)
+        if self.precision == "tf32" and self.device != "cuda":
+            raise ConfigError('precision "tf32" is a format of NVIDIA GPUs; give device="cuda", or precision="fp32"')
         for name in ("verify", "progress"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected True or False, got {getattr(self, name)!r}")
@@ -93,8 +112,10 @@ class BuilderConfig:
             raise ConfigError(f"accuracy_budget: expected a positive relative error such as 1e-3, got {budget!r}")
         if not (_is_int(self.seed) and self.seed >= 0):
             raise ConfigError(f"seed: expected a whole number >= 0, got {self.seed!r}")
-        if self.timing_cache is not None and not isinstance(self.timing_cache, str | Path):
-            raise ConfigError(f"timing_cache: expected a path, got {type(self.timing_cache).__name__}")
+        for name in ("timing_cache", "kernel_cache"):
+            path = getattr(self, name)
+            if path is not None and not isinstance(path, str | Path):
+                raise ConfigError(f"{name}: expected a path, got {type(path).__name__}")
 
 
 def _is_int(value: object) -> bool:

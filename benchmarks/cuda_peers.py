@@ -1,0 +1,252 @@
+"""trine beside PyTorch on an NVIDIA GPU: fp16, 224 x 224, GPU time of one batch. Needs a GPU.
+
+    python benchmarks/cuda_peers.py                        # every model, batches 1, 8, 32 and 128
+    python benchmarks/cuda_peers.py --models resnet50 --batches 1,128 --max-autotune
+    python benchmarks/cuda_peers.py --peers-only           # fills torch.compile's cache, shows the peers
+
+Each model has a process of its own. Its contenders take turns: trine; PyTorch eager captured in a CUDA graph;
+torch.compile in mode reduce-overhead with freezing. PyTorch's models and inputs are fp16 and channels-last; trine's
+engine takes fp32 NCHW, and its time includes the conversion. Each call has the next of several input sets, so that
+nobody finds its input in the L2 cache. Times are CUDA events around one call, after a call that is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+MODELS = (
+    "resnet50",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "vit_b_16",
+    "alexnet",
+    "densenet121",
+    "convnext_tiny",
+    "swin_t",
+)
+BATCHES = (1, 8, 32, 128)
+SETS = 4
+ROUNDS = 12
+TURN_MS = 25.0
+
+
+def spread(samples: Sequence[float]) -> dict[str, float]:
+    """Median, 10th and 90th percentile, smallest, and how many; milliseconds."""
+    ordered = sorted(samples)
+    last = len(ordered) - 1
+    return {
+        "median_ms": round(statistics.median(ordered), 5),
+        "p10_ms": round(ordered[round(last * 0.1)], 5),
+        "p90_ms": round(ordered[round(last * 0.9)], 5),
+        "min_ms": round(ordered[0], 5),
+        "calls": len(ordered),
+    }
+
+
+def interleave(contenders: dict[str, Callable[[int], object]], rounds: int) -> dict[str, dict[str, float]]:
+    """Every contender in turn; a turn is as many calls as take TURN_MS, timed one by one with events."""
+    import torch
+
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    calls = {}
+    for name, call in contenders.items():
+        for index in range(6):
+            call(index % SETS)
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for index in range(4):
+            call(index % SETS)
+        torch.cuda.synchronize()
+        calls[name] = max(4, min(200, int(TURN_MS / ((time.perf_counter() - start) / 4 * 1e3))))
+    for turn in range(rounds):
+        names = list(contenders)
+        for position in range(len(names)):
+            name = names[(position + turn) % len(names)]
+            call = contenders[name]
+            events = [
+                (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(calls[name])
+            ]
+            call(turn % SETS)
+            torch.cuda.synchronize()
+            for index, (before, after) in enumerate(events):
+                before.record()
+                call((turn + 1 + index) % SETS)
+                after.record()
+            torch.cuda.synchronize()
+            samples[name] += [before.elapsed_time(after) for before, after in events]
+    return {name: spread(each) for name, each in samples.items()}
+
+
+def eager_graphs(model: Any, inputs: Sequence[Any]) -> Callable[[int], object]:
+    """The model captured in a CUDA graph for each input set, in one memory pool."""
+    import torch
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream), torch.no_grad():
+        for x in inputs[:2]:
+            model(x)
+    torch.cuda.synchronize()
+    graphs, pool = [], torch.cuda.graph_pool_handle()
+    for x in inputs:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool), torch.no_grad():
+            graph.output = model(x)
+        graphs.append(graph)
+    return lambda index: graphs[index].replay()
+
+
+def compiled(model: Any, inputs: Sequence[Any], mode: str) -> Callable[[int], object]:
+    """torch.compile with freezing. As for any caller whose input moves, its CUDA graph copies the input first."""
+    import torch
+    import torch._dynamo
+    import torch._inductor.config
+
+    torch._dynamo.reset()
+    torch._inductor.config.freezing = True
+    fast = torch.compile(model, mode=mode, dynamic=False)
+
+    def call(index: int) -> object:
+        torch.compiler.cudagraph_mark_step_begin()
+        with torch.no_grad():
+            return fast(inputs[index])
+
+    for index in range(2 * SETS):
+        call(index % SETS)
+    torch.cuda.synchronize()
+    return call
+
+
+def measure(name: str, batches: Sequence[int], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The row of a table: a cell for each batch. In a process that has a GPU."""
+    import copy
+
+    import torch
+    from sweep_models import make_network
+
+    torch.backends.cudnn.benchmark = True
+    torch.manual_seed(0)
+    module, _ = make_network(f"torchvision/{name}")
+    engine, build = None, None
+    if not args.peers_only:
+        from cuda_engine import built_engine
+
+        engine, build = built_engine(module, batches, args.timing_cache, args.kernels)
+    peer = copy.deepcopy(module).cuda().half().to(memory_format=torch.channels_last)
+    exact = module.cuda()
+    for batch in batches:
+        pictures = [torch.randn(batch, 3, 224, 224, device="cuda") for _ in range(SETS)]
+        half = [x.half().contiguous(memory_format=torch.channels_last) for x in pictures]
+        cell: dict[str, Any] = {"model": name, "batch": batch}
+        with torch.no_grad():
+            wanted = exact(pictures[0]).float()
+            cell["eager_relative_error"] = _error(peer(half[0]).float(), wanted)
+        contenders: dict[str, Callable[[int], object]] = {}
+        if engine is not None:
+            contenders["trine"] = call = _trine(engine, pictures, wanted.shape)
+            cell["trine_relative_error"] = _error(call(0)[engine.outputs[0].name], wanted)
+            cell["build"] = build if batch == batches[0] else None
+        if not args.trine_only:
+            contenders["eager, CUDA graph"] = eager_graphs(peer, half)
+            start = time.perf_counter()
+            contenders["torch.compile reduce-overhead"] = fast = compiled(peer, half, "reduce-overhead")
+            cell["compile_seconds"] = round(time.perf_counter() - start, 1)
+            cell["compile_relative_error"] = _error(fast(0).float(), wanted)
+            if args.max_autotune and name == "resnet50" and batch in (1, 128):
+                contenders["torch.compile max-autotune"] = compiled(peer, half, "max-autotune")
+        cell["times"] = interleave(contenders, args.rounds)
+        yield cell
+
+
+def _error(got: Any, wanted: Any) -> float:
+    return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+def _trine(engine: Any, pictures: Sequence[Any], shape: Sequence[int]) -> Callable[[int], Any]:
+    """Calls of the engine on device memory, on the current stream."""
+    import torch
+
+    context = engine.create_execution_context()
+    name, answer = engine.inputs[0].name, engine.outputs[0].name
+    outputs = [{answer: torch.full(tuple(shape), torch.nan, device="cuda")} for _ in pictures]
+    return lambda index: context.execute_async({name: pictures[index]}, outputs[index])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--peers-only", action="store_true")
+    parser.add_argument("--trine-only", action="store_true")
+    parser.add_argument("--max-autotune", action="store_true")
+    parser.add_argument("--timing-cache", type=Path, default=None)
+    parser.add_argument("--kernels", type=Path, default=None, help="a folder of compiled kernels, read and written")
+    parser.add_argument("--jobs", type=int, default=1, help="models at once; more than 1 only to fill caches")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "cuda_peers.json")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    batches = [int(batch) for batch in args.batches.split(",")]
+    if args.worker:
+        for cell in measure(args.worker, batches, args):
+            print("RESULT " + json.dumps(cell), flush=True)
+        return
+    run_all(args)
+
+
+def run_all(args: argparse.Namespace) -> None:
+    """A process for each model; their results, or what went wrong, into one file."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def one(name: str) -> tuple[str, subprocess.CompletedProcess[str]]:
+        command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--worker", name]
+        return name, subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+
+    cells, failures = [], {}
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for name, done in pool.map(one, args.models.split(",")):
+            found = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+            cells += found
+            for cell in found:
+                times = "  ".join(f"{who} {each['median_ms']:.4f}" for who, each in cell["times"].items())
+                print(f"{name:20} {cell['batch']:4}  {times}  {cell.get('trine_relative_error', '')}", flush=True)
+            if done.returncode:
+                failures[name] = "\n".join(done.stderr.strip().splitlines()[-12:])
+                print(f"{name} FAILED\n{failures[name]}", flush=True)
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(
+                json.dumps({**gpu_and_versions(), "cells": cells, "failures": failures}, indent=1) + "\n"
+            )
+
+
+def gpu_and_versions() -> dict[str, Any]:
+    """What this was measured on, and when."""
+    import datetime
+    from importlib import metadata
+
+    import torch
+
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "hardware": {"gpu": properties.name, "multiprocessors": properties.multi_processor_count},
+        "versions": {
+            **{name: metadata.version(name) for name in ("torch", "torchvision", "triton", "numpy")},
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

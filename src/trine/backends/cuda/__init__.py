@@ -1,0 +1,1 @@
+"""Compiling for NVIDIA GPUs: groups, tactics, a memory plan, launches. See docs/cuda.md."""

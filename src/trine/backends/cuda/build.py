@@ -1,0 +1,211 @@
+"""From the portable graph to a CudaPlan: lower, choose, place, record. Read ``build_cuda_plan`` from top to bottom."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trine.backends.cuda.choose import Choice, Chooser
+from trine.backends.cuda.compiler import kernel_key
+from trine.backends.cuda.cost import floor_us, least_bytes, operations
+from trine.backends.cuda.groups import ITEM_BYTES, Buffer, View
+from trine.backends.cuda.lowering import Lowered, lower
+from trine.backends.cuda.memory_plan import Placement, plan_memory
+from trine.backends.cuda.records import tensor_map_record
+from trine.backends.cuda.tactic import Argument, Launch, Pointer, Rows, Scalar, Scratch, TensorMap
+from trine.backends.cuda.target import Target
+from trine.engine.manifest import TensorInfo
+from trine.engine.portable_graph import PortableGraph
+from trine.runtime.cuda.plan import Bucket, CudaPlan, Kernel, LaunchRecord
+from trine.versions import installed_versions
+
+__all__ = ["bucket_sizes", "build_cuda_plan"]
+
+_ALIGNMENT = 256  # bytes; what cuMemAlloc gives, and more than any load or descriptor asks for
+
+
+def bucket_sizes(least: int, opt: int, most: int) -> tuple[int, ...]:
+    """Powers of two between the profile's ends, and its opt and max. A call uses the smallest that holds its rows."""
+    powers = {2**n for n in range(most.bit_length()) if least <= 2**n <= most}
+    return tuple(sorted(powers | {opt, most}))
+
+
+def build_cuda_plan(
+    graph: PortableGraph,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    rows: Sequence[int],
+    precision: str,
+    target: Target,
+    chooser: Chooser,
+    *,
+    rows_vary: bool = True,
+    on_stage: Callable[[str], None] | None = None,
+) -> CudaPlan:
+    """Compile ``graph`` for every number of rows in ``rows``.
+
+    Raises UnsupportedError, listing them, for operators that have no CUDA form, and BuildError for a group that no
+    tactic can run.
+    """
+    say = on_stage or (lambda text: None)
+    lowered = {}
+    for count in rows:
+        say(f"lower for {count} rows")
+        lowered[count] = lower(graph, count, tuple(inputs), tuple(outputs), precision)
+    choices = chooser.choose({count: each.groups for count, each in lowered.items()}, say)
+    recorder = _Recorder(target, chooser.kernels)
+    buckets = tuple(recorder.bucket(count, lowered[count], choices[count]) for count in rows)
+    return CudaPlan(
+        target=target.name,
+        precision=precision,
+        kernels=tuple(recorder.kernels),
+        buckets=buckets,
+        weights=recorder.weight_bytes(),
+        inputs=tuple(_row_shape(info, rows_vary) for info in inputs),
+        outputs=tuple(_row_shape(info, rows_vary) for info in outputs),
+        rows_vary=rows_vary,
+        versions=installed_versions(["trine", "triton"]),
+        device_name=chooser.device_name,
+    )
+
+
+def _row_shape(info: TensorInfo, rows_vary: bool) -> tuple[tuple[int, ...], str]:
+    shape = info.shape[1:] if rows_vary else info.shape
+    assert all(isinstance(dim, int) for dim in shape)
+    return tuple(int(dim) for dim in shape), info.dtype.value
+
+
+@dataclass
+class _Recorder:
+    """Gathers what all buckets share: kernels and weights, each once."""
+
+    target: Target
+    compiled: Mapping[str, Kernel]
+    kernels: list[Kernel] = field(default_factory=list)
+    _kernel_index: dict[str, int] = field(default_factory=dict)
+    _weights: list[bytes] = field(default_factory=list)
+    _weight_offset: dict[bytes, int] = field(default_factory=dict)
+    _of_buffer: dict[Buffer, int] = field(default_factory=dict)
+    _weight_end: int = 0
+
+    def bucket(self, rows: int, lowered: Lowered, choices: Sequence[Choice]) -> Bucket:
+        """Place the groups' buffers and record their launches."""
+        groups = lowered.groups
+        scratch = [
+            (argument.buffer, index)
+            for index, choice in enumerate(choices)
+            for launch in choice.launches
+            for argument in launch.arguments
+            if isinstance(argument, Scratch)
+        ]
+        scratch = list(dict.fromkeys(scratch))
+        placement = plan_memory(groups, scratch)
+        places = _Places(self, placement, lowered)
+        records, shown = [], []
+        for index, (group, choice) in enumerate(zip(groups, choices, strict=True)):
+            scratch_views = [View(buffer, (buffer.elements,), (1,)) for buffer, owner in scratch if owner == index]
+            reads = tuple(
+                places.span(view) for view in [*group.views(), *scratch_views] if view.buffer.kind != "weight"
+            )
+            writes = tuple(places.span(view) for view in [*group.written(), *scratch_views])
+            for launch in choice.launches:
+                records.append(
+                    LaunchRecord(
+                        kernel=self._kernel(launch),
+                        grid=launch.grid,
+                        arguments=tuple(places.argument(argument) for argument in launch.arguments),
+                        reads=reads,
+                        writes=writes,
+                        group=index,
+                    )
+                )
+            shown.append(
+                {
+                    "name": group.name,
+                    "kind": type(group).__name__,
+                    "tactic": choice.tactic,
+                    "configuration": dict(choice.configuration),
+                    "latency_us": choice.latency_us,
+                    "bytes": least_bytes(group),
+                    "operations": operations(group),
+                    "floor_us": round(floor_us(group, self.target), 3),
+                }
+            )
+        return Bucket(rows, placement.arena_bytes, tuple(records), tuple(shown))
+
+    def _kernel(self, launch: Launch) -> int:
+        key = kernel_key(launch.kernel, self.target)
+        if key not in self._kernel_index:
+            self._kernel_index[key] = len(self.kernels)
+            self.kernels.append(self.compiled[key])
+        return self._kernel_index[key]
+
+    def weight(self, buffer: Buffer) -> int:
+        """Where a weight lies in the blob. Buckets have the same weights: equal bytes are kept once."""
+        if buffer not in self._of_buffer:
+            assert buffer.data is not None, buffer.name
+            data = np.ascontiguousarray(buffer.data).tobytes()
+            digest = hashlib.blake2b(data, digest_size=16).digest()
+            if digest not in self._weight_offset:
+                self._weight_offset[digest] = self._weight_end
+                self._weights.append(data)
+                self._weight_end += -(-len(data) // _ALIGNMENT) * _ALIGNMENT
+            self._of_buffer[buffer] = self._weight_offset[digest]
+        return self._of_buffer[buffer]
+
+    def weight_bytes(self) -> bytes:
+        """All weights, each on a multiple of 256 bytes."""
+        return b"".join(data + bytes(-len(data) % _ALIGNMENT) for data in self._weights)
+
+
+@dataclass
+class _Places:
+    """Addresses of one bucket's views."""
+
+    recorder: _Recorder
+    placement: Placement
+    lowered: Lowered
+
+    def address(self, view: View) -> tuple[Any, ...]:
+        """As LaunchRecord has it."""
+        byte = view.offset * ITEM_BYTES[view.dtype]
+        buffer = view.buffer
+        if buffer.kind == "weight":
+            return ("weight", self.recorder.weight(buffer) + byte)
+        if buffer.kind == "arena":
+            return ("arena", self.placement.offsets[buffer] + byte)
+        return (buffer.kind, self._index(buffer), byte)
+
+    def _index(self, buffer: Buffer) -> int:
+        row = self.lowered.inputs if buffer.kind == "input" else self.lowered.outputs
+        return next(index for index, each in enumerate(row) if each is buffer)
+
+    def span(self, view: View) -> tuple[str, int, int]:
+        """(place, first byte, end byte), holes included."""
+        size = ITEM_BYTES[view.dtype]
+        first = view.offset * size
+        if view.buffer.kind == "arena":
+            place = "arena"
+            first += self.placement.offsets[view.buffer]
+        else:
+            place = f"{view.buffer.kind} {self._index(view.buffer)}"
+        reach = sum((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True))
+        return place, first, first + (reach + 1) * size
+
+    def argument(self, argument: Argument) -> tuple[Any, ...]:
+        """As LaunchRecord has it."""
+        match argument:
+            case Pointer(view):
+                return self.address(view)
+            case Scratch(buffer):
+                return ("arena", self.placement.offsets[buffer])
+            case Scalar(dtype, value):
+                return (dtype, value)
+            case Rows(factor):
+                return ("rows", factor)
+            case TensorMap():
+                return ("tensormap", tensor_map_record(argument, self.address(argument.view)))

@@ -1,0 +1,194 @@
+"""Which tactic and configuration computes each group: remembered timings, fresh ones on a GPU, or the best guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from trine.backends.cuda.compiler import KernelCache, compile_all, kernel_key
+from trine.backends.cuda.groups import Group
+from trine.backends.cuda.registry import all_tactics
+from trine.backends.cuda.signature import group_signature
+from trine.backends.cuda.tactic import CudaTactic, Launch
+from trine.backends.cuda.target import Target
+from trine.backends.cuda.tuning_cache import TuningCache
+from trine.errors import BuildError
+from trine.runtime.cuda.plan import Kernel
+from trine.versions import package_version
+
+__all__ = ["Choice", "Chooser", "Timer"]
+
+
+_GUESSES = 4  # configurations to fall back on, where there is no GPU to time them
+
+_SAVED_EVERY = 16  # groups: what has been timed is not lost with the build
+
+
+class Timer(Protocol):
+    """Times launches on a device."""
+
+    device_name: str
+
+    def time(self, group: Group, launches: Sequence[Launch], kernels: Sequence[Kernel]) -> float:
+        """Microseconds for all launches, one after another. Raises DeviceError when they cannot run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What computes one group. ``latency_us`` is None where nobody measured it."""
+
+    tactic: str
+    configuration: Mapping[str, Any]
+    launches: tuple[Launch, ...]
+    latency_us: float | None = None
+
+
+@dataclass
+class _Candidate:
+    tactic: CudaTactic
+    configuration: Mapping[str, Any]
+
+    def label(self) -> str:
+        """Its name in the timing cache."""
+        settings = ",".join(f"{key}={value}" for key, value in sorted(self.configuration.items()))
+        return f"{self.tactic.name}[{settings}]"
+
+
+@dataclass
+class Chooser:
+    """Chooses for the groups of a build; ``timer`` is None where there is no GPU of the target's kind.
+
+    most: so many configurations of each tactic are tried; tactics give their best guesses first.
+    """
+
+    target: Target
+    cache: TuningCache
+    kernel_cache: KernelCache
+    timer: Timer | None = None
+    processes: int | None = None
+    most: int = 14
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    refusals: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def device_name(self) -> str:
+        """Where it times; empty without a GPU."""
+        return self.timer.device_name if self.timer is not None else ""
+
+    def choose(self, buckets: Mapping[int, Sequence[Group]], say: Callable[[str], None]) -> dict[int, list[Choice]]:
+        """A choice for every group of every bucket.
+
+        Raises BuildError for a group that no tactic supports or no configuration of which compiles.
+        """
+        distinct: dict[str, Group] = {}
+        for groups in buckets.values():
+            for group in groups:
+                distinct.setdefault(group_signature(group), group)
+        ranked = {key: self._ranked(key, group) for key, group in distinct.items()}
+        self._compile(distinct, ranked, say)
+        best = {}
+        for number, (key, group) in enumerate(distinct.items(), 1):
+            say(f"choose kernels: {number} of {len(distinct)}")
+            best[key] = self._best(key, group, ranked[key])
+            if number % _SAVED_EVERY == 0:
+                self.cache.save()
+        self.cache.save()
+        return {
+            rows: [self._for_group(group, best[group_signature(group)]) for group in groups]
+            for rows, groups in buckets.items()
+        }
+
+    def _for_group(self, group: Group, best: tuple[_Candidate, float | None]) -> Choice:
+        candidate, latency = best
+        launches = tuple(candidate.tactic.launches(group, candidate.configuration, self.target))
+        return Choice(candidate.tactic.name, candidate.configuration, launches, latency)
+
+    def _ranked(self, key: str, group: Group) -> list[_Candidate]:
+        """What to look at: the best that is remembered, then what has not been timed yet."""
+        found, reasons = [], []
+        for tactic in all_tactics(self.kernel_cache.folder is not None):
+            support = tactic.supports(group, self.target)
+            if support:
+                found += [
+                    _Candidate(tactic, each) for each in list(tactic.configurations(group, self.target))[: self.most]
+                ]
+            else:
+                reasons.append(f"{tactic.name}: {'; '.join(support.reasons)}")
+        self.refusals[key] = reasons
+        if not found:
+            raise BuildError(
+                f"{group.name}: no CUDA kernel for this {type(group).__name__} on {self.target.name}",
+                {reason.partition(": ")[0]: reason.partition(": ")[2] for reason in reasons},
+            )
+        known = self.cache.timings(key)
+        measured = sorted(
+            (candidate for candidate in found if known.get(candidate.label()) is not None),
+            key=lambda candidate: known[candidate.label()] or 0.0,
+        )
+        fresh = [c for c in found if c.label() not in known and self._refused(c.label()) not in known]
+        if self.timer is not None:
+            return measured[:1] + fresh
+        return measured + fresh[:_GUESSES]
+
+    @staticmethod
+    def _refused(label: str) -> str:
+        """What the cache calls a configuration that did not compile: another Triton may be able to."""
+        return f"{label} with Triton {package_version('triton')}"
+
+    def _compile(
+        self, distinct: Mapping[str, Group], ranked: Mapping[str, list[_Candidate]], say: Callable[[str], None]
+    ) -> None:
+        sources = []
+        for key, group in distinct.items():
+            wanted = ranked[key] if self.timer is not None else ranked[key][:1]  # more only if it does not compile
+            for candidate in wanted:
+                sources += [
+                    each.kernel for each in candidate.tactic.launches(group, candidate.configuration, self.target)
+                ]
+        self._compile_sources(sources, say)
+
+    def _compile_sources(self, sources: Sequence[Any], say: Callable[[str], None]) -> None:
+        def on_done(number: int, total: int) -> None:
+            say(f"compile kernels: {number} of {total}")
+
+        for key, result in compile_all(sources, self.target, self.kernel_cache, self.processes, on_done).items():
+            if isinstance(result, Kernel):
+                self.kernels[key] = result
+            else:
+                self.refusals.setdefault(key, []).append(result)
+
+    def _compiled(self, launches: Sequence[Launch]) -> list[Kernel] | None:
+        keys = [kernel_key(launch.kernel, self.target) for launch in launches]
+        if any(key not in self.kernels for key in keys):
+            return None
+        return [self.kernels[key] for key in keys]
+
+    def _best(self, key: str, group: Group, ranked: Sequence[_Candidate]) -> tuple[_Candidate, float | None]:
+        known = self.cache.timings(key)
+        failures = []
+        timed: list[tuple[float, _Candidate]] = []
+        for candidate in ranked:
+            label = candidate.label()
+            launches = candidate.tactic.launches(group, candidate.configuration, self.target)
+            kernels = self._compiled(launches)
+            if kernels is None and self.timer is None:
+                self._compile_sources([launch.kernel for launch in launches], lambda text: None)
+                kernels = self._compiled(launches)
+            if kernels is None:
+                keys = [kernel_key(launch.kernel, self.target) for launch in launches]
+                failures.append(f"{label}: {'; '.join(text for each in keys for text in self.refusals.get(each, []))}")
+                self.cache.put(key, self._refused(label), None)
+                continue
+            latency = known.get(label)
+            if self.timer is None:
+                return candidate, latency
+            if latency is None:
+                latency = self.timer.time(group, launches, kernels)
+                self.cache.put(key, label, latency)
+            timed.append((latency, candidate))
+        if not timed:
+            raise BuildError(f"{group.name}: nothing compiles for it:\n  " + "\n  ".join(failures))
+        latency, candidate = min(timed, key=lambda each: each[0])
+        return candidate, latency

@@ -1,0 +1,315 @@
+"""From a KernelSource to machine code, with a cache on disk. Needs Triton only for what the caches do not hold.
+
+The key of a kernel is made of the text of the files that define it and everything it is compiled with, not of Triton's
+version: a kernel that was compiled elsewhere, with a newer Triton, serves where only an older one is installed.
+"""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import concurrent.futures.process
+import functools
+import hashlib
+import inspect
+import json
+import multiprocessing
+import os
+import re
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trine.backends.cuda.tactic import KernelSource
+from trine.backends.cuda.target import Target
+from trine.errors import MissingDependencyError
+from trine.runtime.cuda.plan import Kernel
+
+__all__ = ["KernelCache", "compile_all", "compile_kernel", "kernel_key"]
+
+_POINTER_BYTES = {"i32": "i32", "i64": "i64", "fp32": "fp32"}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A KernelSource that can be sent to another process: functions by where they are defined."""
+
+    module: str
+    function: str
+    text: str  # of a generated function; empty for those in files
+    source: KernelSource
+    capability: int
+
+
+class KernelCache:
+    """Compiled kernels in folders: ``folder`` is read and written, ``more`` are only read.
+
+    Files are written whole or not at all; two processes may share a folder.
+    """
+
+    def __init__(self, folder: Path | None = None, more: Sequence[Path] = ()) -> None:
+        self.folder = folder
+        self._folders = [*([folder] if folder else []), *more]
+        self._memory: dict[str, Kernel] = {}
+
+    def get(self, key: str) -> Kernel | None:
+        """The kernel, or None if it is in no folder."""
+        if key not in self._memory:
+            for folder in self._folders:
+                path = folder / f"{key}.json"
+                if path.exists():
+                    self._memory[key] = _kernel_from_json(path.read_text())
+                    break
+        return self._memory.get(key)
+
+    def put(self, key: str, kernel: Kernel) -> None:
+        """Keep it, on disk too if there is a folder to write to."""
+        self._memory[key] = kernel
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self.folder, delete=False, suffix=".part") as file:
+            file.write(_kernel_to_json(kernel))
+        Path(file.name).replace(self.folder / f"{key}.json")
+
+
+def _kernel_to_json(kernel: Kernel) -> str:
+    fields = {name: getattr(kernel, name) for name in kernel.__dataclass_fields__}
+    return json.dumps({**fields, "cubin": base64.b64encode(zlib.compress(kernel.cubin)).decode()})
+
+
+def _kernel_from_json(text: str) -> Kernel:
+    fields = json.loads(text)
+    return Kernel(
+        **{
+            **fields,
+            "cubin": zlib.decompress(base64.b64decode(fields["cubin"])),
+            "parameters": tuple(fields["parameters"]),
+            "cluster": tuple(fields["cluster"]),
+        }
+    )
+
+
+@functools.cache
+def _file_text(module: str) -> str:
+    return inspect.getsource(sys.modules[module])
+
+
+def kernel_key(source: KernelSource, target: Target) -> str:
+    """A name for what compiling ``source`` for ``target`` gives: 32 hexadecimal digits."""
+    function = source.function.fn
+    text = getattr(source.function, "generated_source", "") or _file_text(function.__module__)
+    parts = [
+        text,
+        _file_text("trine.backends.cuda.kernels.activations"),
+        function.__name__,
+        json.dumps(
+            [
+                dict(source.signature),
+                {name: _plain(value) for name, value in source.constants.items()},
+                source.num_warps,
+                source.num_stages,
+                sorted(source.divisible),
+                dict(source.options),
+            ],
+            default=str,
+        ),
+        target.name,
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "value", value)
+
+
+def compile_kernel(source: KernelSource, target: Target) -> Kernel:
+    """Compile with the installed Triton; needs no GPU.
+
+    Raises MissingDependencyError without Triton. What Triton itself raises is left to the caller, who knows whether
+    another configuration may do.
+    """
+    try:
+        import triton
+        from triton.backends.compiler import GPUTarget
+    except ImportError as err:
+        raise MissingDependencyError(
+            "compiling CUDA kernels needs Triton: pip install 'trine[cuda-build]'", name="triton"
+        ) from err
+    if source.gluon and not _has_im2col_loads():
+        raise MissingDependencyError(
+            "Triton 3.8 or newer compiles this kernel; the one installed is older", name="triton"
+        )
+    names = list(source.signature)
+    constants = {(names.index(name),): value for name, value in source.constants.items()}
+    attributes = {(names.index(name),): [["tt.divisibility", 16]] for name in source.divisible}
+    if source.gluon:
+        from triton.experimental.gluon._runtime import GluonASTSource as Source
+    else:
+        from triton.compiler import ASTSource as Source
+    ast = Source(source.function, dict(source.signature), constants, attributes)
+    options = {"num_warps": source.num_warps, **source.options}
+    if not source.gluon:
+        options["num_stages"] = source.num_stages
+    compiled = triton.compile(ast, target=GPUTarget("cuda", target.capability, 32), options=options)
+    metadata = compiled.metadata
+    found = re.search(r"\.reqntid\s+(\d+)", compiled.asm["ptx"]) or re.search(r"\.maxntid\s+(\d+)", compiled.asm["ptx"])
+    threads = int(found[1]) if found else metadata.num_warps * 32
+    return Kernel(
+        name=source.function.fn.__name__,
+        symbol=metadata.name,
+        cubin=compiled.asm["cubin"],
+        shared_bytes=metadata.shared,
+        threads=threads,
+        parameters=_parameters(source),
+        null_pointers=_null_pointers(compiled.asm["ptx"], metadata.name, source),
+        cluster=_cluster(metadata),
+    )
+
+
+def _has_im2col_loads() -> bool:
+    from triton.experimental.gluon.language.nvidia.hopper import tma
+
+    return hasattr(tma, "async_load_im2col")
+
+
+def _parameters(source: KernelSource) -> tuple[str, ...]:
+    kinds = []
+    for kind in source.signature.values():
+        if kind == "constexpr":
+            continue
+        if kind.startswith("*"):
+            kinds.append("pointer")
+        elif kind.startswith("tensordesc"):
+            kinds.append("tensormap")
+        else:
+            kinds.append(_POINTER_BYTES[kind])
+    return tuple(kinds)
+
+
+def _null_pointers(ptx: str, symbol: str, source: KernelSource) -> int:
+    """How many parameters the machine code has beyond the source's: Triton's scratch memories."""
+    header = re.search(rf"\.entry\s+{re.escape(symbol)}\s*\((.*?)\)", ptx, re.DOTALL)
+    assert header is not None
+    total = header[1].count(".param")
+    expected = 0
+    for kind in source.signature.values():
+        if kind == "constexpr":
+            continue
+        expected += 1 + 2 * _descriptor_rank(kind)
+    return total - expected
+
+
+def _descriptor_rank(kind: str) -> int:
+    """How many axes the tensor has; an im2col descriptor's tile has two of them only. 0 for other types."""
+    if not kind.startswith("tensordesc"):
+        return 0
+    given = re.search(r",input_rank=(\d+)", kind)
+    return int(given[1]) if given else kind[kind.index("[") : kind.index("]")].count(",") + 1
+
+
+def _cluster(metadata: Any) -> tuple[int, int, int]:
+    dims = getattr(metadata, "cluster_dims", None) or (getattr(metadata, "num_ctas", 1), 1, 1)
+    return (int(dims[0]), int(dims[1]), int(dims[2]))
+
+
+def compile_all(
+    sources: Iterable[KernelSource],
+    target: Target,
+    cache: KernelCache,
+    processes: int | None = None,
+    on_done: Callable[[int, int], None] | None = None,
+) -> dict[str, Kernel | str]:
+    """Every kernel by its key, from the cache or compiled in several processes; the reason, as text, for those that
+    do not compile (too much shared memory for the target, say)."""
+    wanted = {kernel_key(source, target): source for source in sources}
+    found: dict[str, Kernel | str] = {}
+    jobs = {}
+    for key, source in wanted.items():
+        kernel = cache.get(key)
+        if kernel is not None:
+            found[key] = kernel
+        else:
+            jobs[key] = _job(source, target)
+    if not jobs:
+        return found
+    processes = min(processes or os.cpu_count() or 1, len(jobs))
+    if processes == 1:
+        results: Iterable[tuple[str, Kernel | str]] = ((key, _run(job)) for key, job in jobs.items())
+        _collect(results, found, cache, len(jobs), on_done)
+    else:
+        _collect(_in_processes(jobs, processes), found, cache, len(jobs), on_done)
+    return found
+
+
+def _in_processes(jobs: Mapping[str, _Job], processes: int) -> Iterator[tuple[str, Kernel | str]]:
+    """Results as they come. A kernel that brings the compiler down takes its process with it, not the build."""
+    context = multiprocessing.get_context("spawn")  # not forked: a CUDA context does not survive that
+    left = dict(jobs)
+    alone = False
+    while left:
+        batch = dict(list(left.items())[:1]) if alone else dict(left)
+        with concurrent.futures.ProcessPoolExecutor(min(processes, len(batch)), mp_context=context) as pool:
+            futures = {pool.submit(_run, job): key for key, job in batch.items()}
+            for future in concurrent.futures.as_completed(futures):
+                key = futures[future]
+                try:
+                    result: Kernel | str = future.result()
+                except concurrent.futures.process.BrokenProcessPool:
+                    if not alone:
+                        continue  # this one, or one beside it: tried again, one at a time
+                    result = "the compiler crashed"
+                del left[key]
+                yield key, result
+        alone = True
+
+
+def _collect(
+    results: Iterable[tuple[str, Kernel | str]],
+    found: dict[str, Kernel | str],
+    cache: KernelCache,
+    total: int,
+    on_done: Callable[[int, int], None] | None,
+) -> None:
+    for number, (key, result) in enumerate(results, 1):
+        found[key] = result
+        if isinstance(result, Kernel):
+            cache.put(key, result)
+        if on_done is not None:
+            on_done(number, total)
+
+
+def _job(source: KernelSource, target: Target) -> _Job:
+    function = source.function.fn
+    text = getattr(source.function, "generated_source", "")
+    constants = {name: _plain(value) for name, value in source.constants.items()}
+    return _Job(
+        function.__module__,
+        function.__name__,
+        text,
+        replace(source, function=None, constants=constants, signature=dict(source.signature)),
+        target.capability,
+    )
+
+
+def _run(job: _Job) -> Kernel | str:
+    """In a worker: find the function again and compile. A failure is a result: the tuner notes it and goes on."""
+    import importlib
+
+    from trine.backends.cuda.target import TARGETS
+
+    if job.text:
+        from trine.backends.cuda.kernels.generated import function_from_source
+
+        function = function_from_source(job.text, job.function)
+    else:
+        function = getattr(importlib.import_module(job.module), job.function)
+    target = next(each for each in TARGETS.values() if each.capability == job.capability)
+    try:
+        return compile_kernel(replace(job.source, function=function), target)
+    except Exception as err:  # noqa: BLE001 - compilers fail in many ways; each is one configuration's refusal
+        return f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"

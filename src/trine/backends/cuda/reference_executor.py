@@ -1,0 +1,55 @@
+"""The reference device: a plan's groups, in NumPy, on one poisoned arena at the plan's offsets. For verification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trine.backends.cuda.lowering import lower
+from trine.backends.cuda.memory_plan import plan_memory
+from trine.backends.cuda.reference import run_groups
+from trine.engine.manifest import TensorInfo
+from trine.engine.portable_graph import PortableGraph
+
+__all__ = ["ReferenceExecutor"]
+
+
+class ReferenceExecutor:
+    """Executes what a CudaPlan was made from, for any number of rows. Slow: it shows that the groups, their fusion
+    and their places in memory are right, where there is no GPU to show it on."""
+
+    writes_in_place = False
+
+    def __init__(
+        self, graph: PortableGraph, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], precision: str
+    ) -> None:
+        self._graph, self._inputs, self._outputs = graph, tuple(inputs), tuple(outputs)
+        self._precision = precision
+
+    def open_session(self) -> ReferenceExecutor:
+        """Itself: nothing is kept between calls."""
+        return self
+
+    def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """See Session."""
+        rows = self._rows(inputs)
+        lowered = lower(self._graph, rows, self._inputs, self._outputs, self._precision)
+        found = run_groups(lowered.groups, plan_memory(lowered.groups), dict(zip(lowered.inputs, inputs, strict=True)))
+        shapes = [tuple(dim if isinstance(dim, int) else rows for dim in info.shape) for info in self._outputs]
+        answers = [found[buffer].reshape(shape) for buffer, shape in zip(lowered.outputs, shapes, strict=True)]
+        for target, answer in zip(outputs, answers, strict=True):
+            if target is not None:
+                target[...] = answer
+        return [answer if target is None else target for target, answer in zip(outputs, answers, strict=True)]
+
+    def _rows(self, inputs: Sequence[np.ndarray]) -> int:
+        varying = (
+            array.shape[0]
+            for info, array in zip(self._inputs, inputs, strict=True)
+            if info.shape and isinstance(info.shape[0], str)
+        )
+        return int(next(varying, 1))
+
+    def close(self) -> None:
+        """Nothing to free."""

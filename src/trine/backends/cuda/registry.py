@@ -1,0 +1,47 @@
+"""Every CUDA tactic, in the order in which they are asked."""
+
+from __future__ import annotations
+
+import functools
+
+from trine.backends.cuda.tactic import CudaTactic
+
+__all__ = ["all_tactics"]
+
+
+@functools.cache
+def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
+    """Imports Triton. ``compiled_elsewhere``: whether kernels may be at hand that this Triton cannot compile."""
+    from trine.backends.cuda.kernels import (
+        attention,
+        conv,
+        conv_gluon,
+        depthwise,
+        gather_rows,
+        gemm,
+        gemm_gluon,
+        layer_norm,
+        pointwise,
+        pool,
+        reduce,
+        softmax,
+        squeeze_excite,
+    )
+
+    hopper: tuple[CudaTactic, ...] = (*gemm_gluon.TACTICS, *conv_gluon.TACTICS)
+    if compiled_elsewhere:
+        hopper = (gemm_gluon.HopperGemm(True), conv_gluon.HopperConv(True))
+    modules = (
+        gemm,
+        conv,
+        depthwise,
+        attention,
+        layer_norm,
+        softmax,
+        squeeze_excite,
+        pool,
+        reduce,
+        gather_rows,
+        pointwise,
+    )
+    return (*hopper, *(tactic for module in modules for tactic in module.TACTICS))

@@ -1,0 +1,177 @@
+"""The part of a build that is for NVIDIA GPUs: a plan for each precision asked for, and what runs it to verify it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trine.backends.cpu.tactics import CPU_TACTICS
+from trine.builder.task import Candidate, Plan, Task
+from trine.errors import BuildError, ConfigError, MissingDependencyError, NoDeviceError, UnsupportedError
+from trine.runtime.cpu import compile_cpu_plan
+from trine.runtime.cuda.plan import CudaPlan, cuda_plan_name
+from trine.runtime.cuda.plan_bytes import plan_to_bytes
+from trine.runtime.executor import Executor
+from trine.runtime.runtime import CPU_PLAN
+from trine.verify.inputs import BATCH
+
+if TYPE_CHECKING:
+    from trine.backends.cuda.device_timer import DeviceTimer
+
+__all__ = ["CudaTask"]
+
+log = logging.getLogger("trine")
+
+
+@dataclass(frozen=True)
+class CudaTactics:
+    """All CUDA tactics together, as one candidate: which kernel computes what is chosen group by group."""
+
+    name: str = "cuda"
+
+
+class CudaTask(Task):
+    """Candidates are precisions, tried the fastest first. Kernels are timed while compiling.
+
+    Without a GPU of the target's architecture, kernels are chosen by what is remembered of them, and the plan is
+    verified on the reference device, in NumPy.
+    """
+
+    def candidates(self) -> list[Candidate]:
+        """One for each precision asked for. Raises MissingDependencyError without Triton."""
+        if importlib.util.find_spec("triton") is None:
+            raise MissingDependencyError(
+                "building for CUDA compiles kernels with Triton: pip install 'trine[cuda-build]'", name="triton"
+            )
+        asked = self.config.precision
+        precisions = ("fp16", "bf16", "tf32", "fp32") if asked == "best" else (asked,)
+        return [Candidate(CudaTactics(), precision) for precision in precisions]
+
+    def compile(self, candidates: list[Candidate]) -> None:
+        """The first; the others only if its answers should turn out not to be good enough.
+
+        Raises UnsupportedError and BuildError as build_cuda_plan does.
+        """
+        candidates[0].plan, candidates[0].executor = self._compile(candidates[0].precision)
+
+    def compile_one(self, candidate: Candidate) -> None:
+        """See Task."""
+        try:
+            candidate.plan, candidate.executor = self._compile(candidate.precision)
+        except BuildError as err:
+            candidate.reasons.append(str(err))
+
+    def time(self, candidates: list[Candidate]) -> list[Candidate]:
+        """As they are: narrower is faster."""
+        return candidates
+
+    def finish(self, chosen: Candidate) -> tuple[dict[str, bytes], Plan, Executor]:
+        """A plan for CPUs beside the GPU's, so that the engine runs anywhere; it is what runs here without a GPU."""
+        assert isinstance(chosen.plan, CudaPlan)
+        assert chosen.executor is not None
+        cpu = next((tactic for tactic in CPU_TACTICS if tactic.supports("fp32")), CPU_TACTICS[0])
+        cpu_plan = cpu.plan("fp32", self.config.threads or 0)
+        plans = {CPU_PLAN: cpu_plan.to_bytes(), cuda_plan_name(chosen.plan.target): plan_to_bytes(chosen.plan)}
+        if chosen.plan.device_name:
+            return plans, chosen.plan, chosen.executor
+        return plans, cpu_plan, compile_cpu_plan(cpu_plan, self.graph, self.inputs, self.outputs)
+
+    def _compile(self, precision: str) -> tuple[CudaPlan, Executor]:
+        from trine.backends.cuda.build import build_cuda_plan
+        from trine.backends.cuda.choose import Chooser
+        from trine.backends.cuda.compiler import KernelCache
+        from trine.backends.cuda.target import target_named
+        from trine.backends.cuda.tuning_cache import SHIPPED, TuningCache
+
+        timer = self._timer()
+        target = target_named(timer.target_name if timer is not None else str(self.config.target))
+        device = timer.device_name if timer is not None else target.name
+        timings, kernels = self.config.timing_cache, self.config.kernel_cache
+        try:
+            chooser = Chooser(
+                target=target,
+                cache=TuningCache(Path(timings) if timings else None, device, SHIPPED / f"{target.name}.json"),
+                kernel_cache=KernelCache(Path(kernels) if kernels else None),
+                timer=timer,
+            )
+            plan = build_cuda_plan(
+                self.graph,
+                self.inputs,
+                self.outputs,
+                self._buckets(),
+                precision,
+                target,
+                chooser,
+                rows_vary=self._rows_vary(),
+                on_stage=self.stages.detail,
+            )
+        finally:
+            if timer is not None:
+                timer.close()
+        if timer is not None:
+            from trine.runtime.cuda.executor import CudaExecutor
+
+            return plan, CudaExecutor(plan, self.inputs, self.outputs)
+        from trine.backends.cuda.reference_executor import ReferenceExecutor
+
+        return plan, ReferenceExecutor(self.graph, self.inputs, self.outputs, precision)
+
+    def _rows_vary(self) -> bool:
+        """Whether calls may have different numbers of rows.
+
+        Raises UnsupportedError for a model that has rows in some of its inputs and outputs only: a call is answered by
+        launches for at least as many rows, and in pieces where it has more.
+        """
+        without = [
+            f"{kind} {info.name!r} {list(info.shape)}"
+            for kind, infos in (("input", self.inputs), ("output", self.outputs))
+            for info in infos
+            if not info.shape or info.shape[0] != BATCH
+        ]
+        if len(without) == len(self.inputs) + len(self.outputs):
+            return False
+        if without and any(BATCH in info.shape for info in self.inputs):
+            raise UnsupportedError(
+                f"{self.imported.name}: with a batch that varies, every input and output of a CUDA engine has it as "
+                f"its first axis; {', '.join(without)} has not. Build for one size: batch=1",
+                without,
+            )
+        return not without
+
+    def _buckets(self) -> tuple[int, ...]:
+        from trine.backends.cuda.build import bucket_sizes
+
+        sizes = self.config.buckets
+        if not self._rows_vary():
+            fixed = {int(info.shape[0]) for info in self.inputs if info.shape and isinstance(info.shape[0], int)}
+            if sizes is not None and set(sizes) != fixed:
+                raise ConfigError(f"buckets: {sizes}, but the engine takes {sorted(fixed)} rows only; leave it out")
+            return (max(fixed, default=1),)
+        shapes = self.profile.ranges[self.inputs[0].name]
+        if sizes is None:
+            return bucket_sizes(shapes.min[0], shapes.opt[0], shapes.max[0])
+        if sizes[-1] > shapes.max[0]:
+            raise ConfigError(f"buckets: {sizes[-1]} rows are more than the profile's {shapes.max[0]}; raise batch=")
+        return sizes
+
+    def _timer(self) -> DeviceTimer | None:
+        """For the GPU here; None when a target is named and no such GPU is here."""
+        from trine.backends.cuda.device_timer import DeviceTimer
+
+        try:
+            timer = DeviceTimer()
+        except (NoDeviceError, MissingDependencyError) as err:
+            if self.config.target is None:
+                raise ConfigError(
+                    f'device="cuda": {err}. To build for a GPU that is not here, name its architecture: target="sm_90"'
+                ) from err
+            log.info("no GPU to time kernels on (%s); choosing by what is remembered", err)
+            return None
+        if self.config.target not in (None, timer.target_name):
+            log.info("this GPU is %s, not %s; choosing by what is remembered", timer.target_name, self.config.target)
+            timer.close()
+            return None
+        return timer
