@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -175,11 +176,19 @@ def _rounded_weights(groups: list[Group]) -> list[Group]:
             return view
         if buffer not in done:
             assert buffer.data is not None
-            data = buffer.data
-            if buffer.dtype == "fp16":  # large numbers that stand for infinity in a mask stay finite; infinity stays
-                most = np.float32(np.finfo(np.float16).max)
-                data = np.where(np.isfinite(data), np.clip(data, -most, most), data)
-            done[buffer] = replace(buffer, data=data.astype(types[buffer.dtype].numpy, copy=False))
+            done[buffer] = replace(buffer, data=_rounded(buffer.data, types[buffer.dtype].numpy))
         return replace(view, buffer=done[buffer])
 
     return [with_views(group, change) for group in groups]
+
+
+def _rounded(data: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """fp32 in another type. Large numbers that stand for infinity in a mask stay finite; infinity stays."""
+    if data.dtype == dtype:
+        return data
+    with np.errstate(over="ignore"):
+        rounded = data.astype(dtype)
+    overflowed = np.isinf(rounded) & np.isfinite(data) if dtype == np.float16 else None
+    if overflowed is not None and overflowed.any():
+        rounded[overflowed] = np.copysign(np.finfo(np.float16).max, data[overflowed])
+    return rounded
