@@ -20,6 +20,7 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
         gather_rows,
         gemm,
         gemm_gluon,
+        gemm_tma,
         layer_norm,
         pointwise,
         pool,
@@ -33,6 +34,7 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
         hopper = (gemm_gluon.HopperGemm(True), conv_gluon.HopperConv(True))
     modules = (
         gemm,
+        gemm_tma,
         conv,
         depthwise,
         attention,

@@ -21,10 +21,11 @@ from trine.backends.cuda.groups import (
     contiguous_strides,
 )
 from trine.backends.cuda.kernels.gemm import FewRows, GemmTiles
+from trine.backends.cuda.kernels.gemm_tma import TmaGemm
 from trine.backends.cuda.target import TARGETS
 
 SM90 = TARGETS["sm_90"]
-TILES, ROWS = GemmTiles(), FewRows()
+TILES, ROWS, TMA = GemmTiles(), FewRows(), TmaGemm()
 RELU = Activation("relu")
 
 
@@ -168,6 +169,35 @@ def test_few_rows(name: str) -> None:
         check_group(ROWS, group, SM90, configuration, *TOLERANCE[group.y.dtype])
 
 
+FETCHED = {
+    "even": product(128, 128, 128),
+    "uneven": product(150, 72, 136, residual=True, gap=8),
+    "many tiles": product(650, 200, 72, residual=True),
+    "few products": product(64, 40, 24, bias=False),
+}
+
+
+@pytest.mark.parametrize("name", FETCHED)
+def test_fetched_tiles(name: str) -> None:
+    group = FETCHED[name]
+    small = replace(SM90, multiprocessors=3)  # several tiles for a program
+    for configuration in {each["block_m"]: each for each in TMA.configurations(group, SM90)}.values():
+        check_group(TMA, group, small, configuration, *TOLERANCE[group.y.dtype])
+
+
+def test_fetching_refuses() -> None:
+    assert TMA.supports(product(128, 128, 100), SM90).reasons == (
+        "a: strides (100, 1) from 0; wanted multiples of 16 bytes, and 1",
+        "b: strides (100, 1) from 0; wanted multiples of 16 bytes, and 1",
+    )
+    assert TMA.supports(before(product(32, 128, 128, b_turned=True)), TARGETS["sm_89"]).reasons == (
+        "sm_89 has no tensor memory accelerator; wanted sm_90 or later",
+        "a prologue; rows go from memory to the tensor cores untouched",
+        "a result of (32, 128); wanted 64 rows and 16 columns or more",
+        "b: strides (1, 128) from 0; wanted multiples of 16 bytes, and 1",
+    )
+
+
 def test_refusals_carry_reasons() -> None:
     group = product(9, 16, 24, (2,))
     wrong = replace(
@@ -227,10 +257,18 @@ def test_few_rows_compile(target: Any) -> None:
     assert all(kernel.cubin for kernel in compile_group(ROWS, LARGE["one row"], target))
 
 
+@pytest.mark.parametrize("target", ["sm_90", "sm_100"])
+def test_fetching_compiles(target: str) -> None:
+    (kernel,) = compile_group(TMA, LARGE["transformer"], TARGETS[target])
+    assert kernel.parameters[:2] == ("tensormap", "tensormap")
+    assert kernel.shared_bytes <= TARGETS[target].shared_bytes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_every_configuration_compiles(name: str, target: Any) -> None:
     assert list(every_kernel(GemmTiles(allow_tf32=True), LARGE[name], target))
-    if ROWS.supports(LARGE[name], target):
-        assert list(every_kernel(ROWS, LARGE[name], target))
+    for tactic in (ROWS, TMA):
+        if tactic.supports(LARGE[name], target):
+            assert list(every_kernel(tactic, LARGE[name], target))

@@ -23,6 +23,7 @@ _TILES = (
     (256, 64, 8, 0.85),
     (64, 256, 4, 0.8),
     (128, 64, 4, 0.8),
+    (128, 64, 8, 0.75),
     (64, 128, 4, 0.75),
     (64, 64, 4, 0.65),
     (256, 32, 8, 0.6),
@@ -84,12 +85,16 @@ def _candidates(group: Gemm, target: Target, plain: bool) -> Iterator[dict[str, 
     batches, rows, columns, products = _sizes(group)
     depths = (16, 32) if plain else (32, 64, 128) if size == 2 else (32, 64)
     blocks_k = [each for each in depths if each <= power_of_two(products)] or [16]
+    # Rows that begin at odd elements come through registers, which a large tile has not left.
+    unaligned = group.a.strides[-2] * size % 4 != 0
     for high, wide, warps, _ in _PLAIN_TILES if plain else _TILES:
         if high >= 2 * max(16, power_of_two(rows)) or wide >= 2 * max(16, power_of_two(columns)):
             continue
         if size == 4 and high * wide > 128 * 128:
             continue
         for block_k in blocks_k:
+            if unaligned and high * block_k > 64 * warps * 32:
+                continue
             steps = -(-products // block_k)
             tiles = -(-rows // high) * -(-columns // wide) * batches
             deepest = 6 if high * wide <= 32 * 128 else 5 if high * wide <= 64 * 64 else 4
@@ -130,14 +135,20 @@ def _cost(group: Gemm, configuration: dict[str, Any], target: Target, plain: boo
     resident = max(1, min(4, int(target.shared_bytes / (configuration["num_stages"] * needed))))
     # Microseconds of waiting for memory: what stages and neighbours do not hide; and of barriers in each step.
     idle = 0.7 / (configuration["num_stages"] - 1)
-    step = max(high * wide * deep / rate, needed / read) + 0.02
+    step = max(high * wide * deep / rate, needed / read) + 0.05
     waves = programs / target.multiprocessors
     tail = math.ceil(waves) if waves < 4 else waves + 0.5
     alone = max(step, idle / min(resident, max(1.0, waves)))
     end = high * wide * size * 2 / read
     cost: float = tail * (steps * alone + end + 0.5 / resident)
-    # All that is read comes from memory once, at its bandwidth.
-    cost = max(cost, (rows + columns) * products * batches * size / (target.bandwidth_gbps * 1e3))
+    if configuration["num_stages"] == 2 and steps > 2:
+        cost *= 1.1
+    if deep * size < 128:  # half lines of the caches
+        cost *= 1.15
+    # All operands come from memory once, at its bandwidth.
+    results = rows * columns * (2 if group.epilogue.residual is not None else 1)
+    moved = ((rows + columns) * products + results) * batches * size
+    cost = max(cost, moved / (target.bandwidth_gbps * 1e3)) + 0.1 * cost
     if split > 1:
         cost += 2.0 + rows * columns * 4 * (split + 1) / (target.bandwidth_gbps * 1e3)
     return cost

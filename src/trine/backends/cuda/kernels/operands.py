@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trine.backends.cuda.groups import ITEM_BYTES, Activation, View
-from trine.backends.cuda.tactic import Argument, KernelSource, Launch, Pointer, Rows, Scalar, Scratch
+from trine.backends.cuda.tactic import Argument, KernelSource, Launch, Pointer, Rows, Scalar, Scratch, TensorMap
 
 __all__ = ["activation_constants", "launch_of", "power_of_two", "programs_wanted"]
 
@@ -68,6 +68,8 @@ def _type_of(argument: Argument) -> tuple[str, bool]:
         return _POINTERS[argument.buffer.dtype], True
     if isinstance(argument, Scalar):
         return argument.dtype, argument.dtype != "fp32" and argument.value % 16 == 0
+    if isinstance(argument, TensorMap):
+        return f"tensordesc<{argument.view.dtype}[{', '.join(map(str, argument.box))}]>", False
     assert isinstance(argument, Rows), argument
     return "i32", argument.factor % 16 == 0
 
