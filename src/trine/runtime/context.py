@@ -14,7 +14,7 @@ from trine.engine.manifest import TensorInfo
 from trine.errors import InputError
 from trine.profile import ShapeRange
 from trine.runtime.arrays import as_numpy, as_torch, is_torch
-from trine.runtime.device_arrays import as_device_array, current_stream, is_on_gpu, new_like
+from trine.runtime.device_arrays import as_device_array, current_stream, has_current_stream, is_on_gpu, new_like
 from trine.runtime.executor import Executor, Session
 
 __all__ = ["ExecutionContext"]
@@ -164,6 +164,8 @@ class ExecutionContext:
             )
         if inputs.keys() != self._checks.keys():
             self._refuse_names(inputs)
+        if out is not None:
+            self._refuse_unknown(out)
         bound: dict[str, int] = {}
         addresses, shapes = [], []
         for name, check in self._checks.items():
@@ -184,7 +186,7 @@ class ExecutionContext:
                 answers[info.name] = out[info.name]
             else:
                 answers[info.name] = new_like(example, info, shape)
-            array = as_device_array(f"out {info.name}", answers[info.name], info, session.ordinal)
+            array = as_device_array(f"out {info.name}", answers[info.name], info, session.ordinal, to_write=True)
             if array.shape != shape:
                 raise InputError(f"out {info.name!r}: expected shape {shape}, got {array.shape}")
             targets.append(array.address)
@@ -193,9 +195,9 @@ class ExecutionContext:
         return answers
 
     def _execute_on_gpu(self, inputs: Mapping[str, Any], out: Mapping[str, Any] | None) -> dict[str, Any]:
-        """As execute_async; where no stream of the caller's orders what follows, the answers are waited for."""
+        """As execute_async; answers are waited for unless PyTorch's or CuPy's current stream orders what follows."""
         answers = self.execute_async(inputs, out)
-        if current_stream(inputs, None) is None:
+        if not any(has_current_stream(value) for value in inputs.values()):
             session: Any = self._session
             session.synchronize()
         return answers
@@ -211,6 +213,12 @@ class ExecutionContext:
             parts.append(f"unknown {extra}")
         raise InputError(f"inputs: {' and '.join(parts)}; the engine takes {wanted}")
 
+    def _refuse_unknown(self, out: Mapping[str, Any]) -> None:
+        known = {info.name for info in self._outputs}
+        unknown = [name for name in out if name not in known]
+        if unknown:
+            raise InputError(f"out: unknown {unknown}; the engine's outputs are {sorted(known)}")
+
     def _shape_of(self, info: TensorInfo, bound: Mapping[str, int]) -> tuple[int, ...] | None:
         shape = tuple(dim if isinstance(dim, int) else bound.get(dim, -1) for dim in info.shape)
         return None if -1 in shape else shape
@@ -223,10 +231,7 @@ class ExecutionContext:
         return np.empty(shape, info.dtype.numpy) if nbytes >= _ALLOCATE_BYTES else None
 
     def _check_out(self, out: Mapping[str, Any], bound: Mapping[str, int]) -> list[np.ndarray | None]:
-        known = {info.name for info in self._outputs}
-        unknown = [name for name in out if name not in known]
-        if unknown:
-            raise InputError(f"out: unknown {unknown}; the engine's outputs are {sorted(known)}")
+        self._refuse_unknown(out)
         targets: list[np.ndarray | None] = []
         for info in self._outputs:
             if info.name not in out:
@@ -251,7 +256,10 @@ class ExecutionContext:
 
     def close(self) -> None:
         """Let go of the buffers; the context cannot be used afterwards."""
+        session: Any = self._session
         self._session = None
+        if hasattr(session, "close"):
+            session.close()
 
     def __enter__(self) -> ExecutionContext:
         return self

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
-from trine.errors import InputError
+from trine.errors import ConfigError, InputError
 from trine.runtime.arrays import is_torch
 
-__all__ = ["DeviceArray", "as_device_array", "current_stream", "is_on_gpu", "new_like"]
+__all__ = ["DeviceArray", "as_device_array", "current_stream", "has_current_stream", "is_on_gpu", "new_like"]
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,26 @@ def is_on_gpu(value: object) -> bool:
     return hasattr(value, "__cuda_array_interface__")
 
 
-def as_device_array(name: str, value: Any, info: TensorInfo, ordinal: int) -> DeviceArray:
+def as_device_array(name: str, value: Any, info: TensorInfo, ordinal: int, *, to_write: bool = False) -> DeviceArray:
     """Raises InputError for another device, dtype or layout than the engine's; shapes are checked by the context."""
+    if not is_on_gpu(value):
+        raise InputError(f"{name!r}: expected an array on cuda:{ordinal}, got one in host memory")
     if is_torch(value):
         if value.device.index not in (None, ordinal):
             raise InputError(f"{name!r}: expected an array on cuda:{ordinal}, got one on {value.device}; move it there")
         dtype = str(value.dtype).removeprefix("torch.")
         contiguous, address, shape = value.is_contiguous(), value.data_ptr(), tuple(value.shape)
     else:
+        where = getattr(getattr(value, "device", None), "id", ordinal)  # CuPy's
+        if where != ordinal:
+            raise InputError(f"{name!r}: expected an array on cuda:{ordinal}, got one on cuda:{where}; move it there")
         described = value.__cuda_array_interface__
         shape = tuple(described["shape"])
         dtype = _interface_dtype(described["typestr"])
-        address = described["data"][0]
-        contiguous = described.get("strides") is None
+        address, read_only = described["data"]
+        if to_write and read_only:
+            raise InputError(f"{name!r}: expected an array that can be written, got a read-only one")
+        contiguous = described.get("strides") in (None, _contiguous_strides(shape, described["typestr"]))
     if dtype != info.dtype.value:
         raise InputError(f"{name!r}: expected {info.dtype.value}, got {dtype}; convert it on the GPU")
     if not contiguous:
@@ -52,9 +62,16 @@ def as_device_array(name: str, value: Any, info: TensorInfo, ordinal: int) -> De
 
 
 def _interface_dtype(text: str) -> str:
-    import numpy as np
+    try:
+        return DataType.from_numpy(np.dtype(text)).value
+    except (ConfigError, TypeError):
+        return text
 
-    return DataType.from_numpy(np.dtype(text)).value
+
+def _contiguous_strides(shape: tuple[int, ...], typestr: str) -> tuple[int, ...]:
+    """In bytes."""
+    item = np.dtype(typestr).itemsize
+    return tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def new_like(example: Any, info: TensorInfo, shape: tuple[int, ...]) -> Any:
@@ -64,14 +81,22 @@ def new_like(example: Any, info: TensorInfo, shape: tuple[int, ...]) -> Any:
         return torch.empty(shape, dtype=getattr(torch, info.dtype.value), device=example.device)
     cupy = sys.modules.get("cupy")
     if cupy is not None and isinstance(example, cupy.ndarray):
-        return cupy.empty(shape, info.dtype.numpy)
+        with example.device:
+            return cupy.empty(shape, info.dtype.numpy)
     raise InputError(
         f"output {info.name!r}: a {type(example).__name__} cannot be made here; give memory for it with out="
     )
 
 
+def has_current_stream(value: object) -> bool:
+    """Whether ``value`` is of a library in which each thread has a current stream, PyTorch or CuPy."""
+    cupy = sys.modules.get("cupy")
+    return is_torch(value) or (cupy is not None and isinstance(value, cupy.ndarray))
+
+
 def current_stream(inputs: Mapping[str, Any], stream: Any) -> int | None:
-    """The handle of ``stream``, or of the library's current stream that the inputs come from; None: the context's own.
+    """The handle of ``stream``, or of the library's current stream that the inputs come from, or of the one that their
+    CUDA array interface names; None: the context's own.
 
     ``stream``: a handle, or an object with ``cuda_stream`` (PyTorch), ``ptr`` (CuPy) or ``handle`` (pycuda, cuda-core).
     Raises InputError for anything else.
@@ -91,4 +116,7 @@ def current_stream(inputs: Mapping[str, Any], stream: Any) -> int | None:
         cupy = sys.modules.get("cupy")
         if cupy is not None and isinstance(value, cupy.ndarray):
             return int(cupy.cuda.get_current_stream().ptr)
+        described = getattr(value, "__cuda_array_interface__", {}).get("stream")
+        if described is not None:
+            return int(described)
     return None

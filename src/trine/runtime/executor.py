@@ -11,7 +11,10 @@ __all__ = ["Executor", "Session"]
 
 
 class Session(Protocol):
-    """One caller's hold on a compiled graph: its own buffers; not to be shared between threads at one time."""
+    """One caller's hold on a compiled graph: its own buffers; not to be shared between threads at one time.
+
+    A session with a method ``close`` has memory that is freed by it, at the latest when its executor is closed.
+    """
 
     @property
     def writes_in_place(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trine.engine.manifest import Manifest
-from trine.errors import ConfigError, MissingDependencyError, NoDeviceError
+from trine.errors import ConfigError, EngineFormatError, MissingDependencyError, NoDeviceError
 from trine.runtime.cuda.plan import CudaPlan, cuda_plan_name
 
 if TYPE_CHECKING:
@@ -35,13 +35,23 @@ def open_on_gpu(
     if device == "cpu" or (device is None and not targets):
         return None
     ordinal = int(device.partition(":")[2] or 0) if device is not None else 0
+    if not targets:
+        raise NoDeviceError(
+            f'{manifest.name}: the engine holds no kernels for GPUs; build the model with device="cuda", or load it '
+            'with device="cpu"'
+        )
     try:
         return _open(ordinal, targets, plans, manifest)
-    except (NoDeviceError, MissingDependencyError) as err:
+    except NoDeviceError as err:
+        text = f"{manifest.name}: the engine holds kernels for {', '.join(targets)}: {err}"
+        if device is not None:
+            raise NoDeviceError(text) from err
+        log.info("%s; running on the CPU", text)
+    except MissingDependencyError as err:
         if device is not None:
             raise
         log.info("%s: running on the CPU: %s", manifest.name, err)
-        return None
+    return None
 
 
 def _open(
@@ -54,10 +64,13 @@ def _open(
     driver = Driver(ordinal)
     here = f"sm_{driver.capability}"
     if here not in targets:
-        held = f"kernels for {', '.join(targets)}" if targets else "no kernels for GPUs"
         raise NoDeviceError(
-            f"{manifest.name}: the engine holds {held}, and cuda:{ordinal} ({driver.name}) is an {here}; "
-            f'build it with target="{here}", or load it with device="cpu"'
+            f'cuda:{ordinal} ({driver.name}) is an {here}; build it with target="{here}", or load it with device="cpu"'
         )
-    plan = plan_from_bytes(plans[cuda_plan_name(here)], f"plan/{cuda_plan_name(here)}")
+    section = f"plan/{cuda_plan_name(here)}"
+    plan = plan_from_bytes(plans[cuda_plan_name(here)], section)
+    for infos, shapes in ((manifest.inputs, plan.inputs), (manifest.outputs, plan.outputs)):
+        wanted = [(info.shape[1:] if plan.rows_vary else info.shape, info.dtype.value) for info in infos]
+        if wanted != list(shapes):
+            raise EngineFormatError(f"it takes or gives {list(shapes)}, the manifest says {wanted}", section)
     return plan, CudaExecutor(plan, manifest.inputs, manifest.outputs, ordinal, driver)

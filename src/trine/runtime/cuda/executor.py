@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trine.engine.manifest import TensorInfo
-from trine.errors import InputError, NoDeviceError
+from trine.errors import DeviceError, DeviceLostError, InputError, NoDeviceError
 from trine.runtime.cuda.driver import Driver
 from trine.runtime.cuda.graph import BucketGraph
 from trine.runtime.cuda.parameters import Addresses
@@ -24,7 +27,7 @@ _GRAPHS_KEPT = 8
 
 
 class CudaExecutor:
-    """A plan on a GPU. ``driver`` is given by tests only."""
+    """A plan on a GPU. ``driver``: its Driver, if there is one already; ``device`` is its ordinal then."""
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class CudaExecutor:
         self._modules: dict[int, Any] = {}
         self._functions: list[Any] = [None] * len(plan.kernels)
         self._lock = threading.Lock()
-        self._sessions: list[CudaSession] = []
+        self._sessions: weakref.WeakSet[CudaSession] = weakref.WeakSet()
         weights = memoryview(plan.weights).cast("B")
         self.weights = self.driver.allocate(weights.nbytes, "the engine's weights")
         if weights.nbytes:
@@ -84,21 +87,25 @@ class CudaExecutor:
         """A line of execution with memory and a stream of its own."""
         self.driver.activate()
         session = CudaSession(self)
-        self._sessions.append(session)
+        with self._lock:
+            self._sessions.add(session)
         return session
 
     def close(self) -> None:
         """Free everything, sessions included."""
-        self.driver.activate()
-        for session in self._sessions:
-            session.close()
-        self._sessions.clear()
-        for module in self._modules.values():
-            self.driver.unload_module(module)
-        self._modules.clear()
-        if self.weights:
-            self.driver.free(self.weights)
+        with self._lock:
+            sessions, modules, weights = list(self._sessions), list(self._modules.values()), self.weights
+            self._modules.clear()
+            self._functions = [None] * len(self.plan.kernels)
             self.weights = 0
+        with contextlib.suppress(DeviceLostError):  # then there is nothing left to free
+            self.driver.activate()
+            for session in sessions:
+                session.close()
+            for module in modules:
+                self.driver.unload_module(module)
+            if weights:
+                self.driver.free(weights)
 
 
 class CudaSession:
@@ -110,9 +117,10 @@ class CudaSession:
         self._executor = executor
         self._driver = driver = executor.driver
         self._plan = executor.plan
+        self._closed = True  # until there is something to free
+        self._arena = driver.allocate(executor.arena_bytes, "a context's activations")
         self.stream = driver.stream()
         self._finished = driver.event()
-        self._arena = driver.allocate(executor.arena_bytes, "a context's activations")
         driver.fill(self._arena, 0, executor.arena_bytes, self.stream)
         driver.record(self._finished, self.stream)
         self._last_stream = int(self.stream)
@@ -143,7 +151,9 @@ class CudaSession:
         return int(self._driver.ordinal)
 
     def synchronize(self) -> None:
-        """Wait for everything on the session's own stream."""
+        """Wait for everything that the session was given, on whichever stream."""
+        self._driver.activate()
+        self._driver.wait(self.stream, self._finished)
         self._driver.synchronize(self.stream)
 
     def run_device(self, inputs: Sequence[int], outputs: Sequence[int], rows: int, stream: Any) -> None:
@@ -217,14 +227,20 @@ class CudaSession:
             return
         self._closed = True
         driver = self._driver
-        driver.synchronize(self.stream)
-        for graph in self._graphs.values():
-            graph.close()
-        self._graphs.clear()
-        self._staging.close()
-        driver.free(self._arena)
-        driver.destroy_event(self._finished)
-        driver.destroy_stream(self.stream)
+        with contextlib.suppress(DeviceLostError):  # then there is nothing left to free
+            self.synchronize()
+            for graph in self._graphs.values():
+                graph.close()
+            self._graphs.clear()
+            self._staging.close()
+            driver.free(self._arena)
+            driver.destroy_event(self._finished)
+            driver.destroy_stream(self.stream)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and not sys.is_finalizing():
+            with contextlib.suppress(DeviceError):
+                self.close()
 
 
 def row_bytes(shape: tuple[int, ...], dtype: str) -> int:

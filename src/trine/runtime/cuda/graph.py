@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from trine.errors import DeviceError
 from trine.runtime.cuda.parameters import Addresses, is_edge, pack_parameters
 from trine.runtime.cuda.plan import Bucket, Kernel, LaunchRecord
 
@@ -51,9 +52,18 @@ class BucketGraph:
     ) -> None:
         """``functions``: the driver's handle for each kernel, loaded for those that the bucket uses."""
         self._driver, self._bucket, self._kernels, self._functions = driver, bucket, kernels, functions
-        self._addresses = addresses
+        self._addresses: Addresses | None = addresses
         self._edges: list[tuple[LaunchRecord, Any]] = []
         self._graph = driver.graph()
+        try:
+            self._fill(addresses)
+            self._executable = driver.instantiate(self._graph)
+        except DeviceError:
+            driver.destroy_graph(self._graph)
+            raise
+
+    def _fill(self, addresses: Addresses) -> None:
+        driver, bucket, kernels, functions = self._driver, self._bucket, self._kernels, self._functions
         nodes: list[Any] = []
         for record, waits in zip(bucket.launches, dependencies(bucket.launches), strict=True):
             kernel = kernels[record.kernel]
@@ -70,11 +80,11 @@ class BucketGraph:
             nodes.append(node)
             if is_edge(record):
                 self._edges.append((record, node))
-        self._executable = driver.instantiate(self._graph)
 
     def run(self, addresses: Addresses, stream: Any) -> None:
         """Launch on ``stream`` with the caller's ``addresses``."""
         if addresses != self._addresses:
+            self._addresses = None  # should an update be refused, the next call has to begin again
             for record, node in self._edges:
                 kernel = self._kernels[record.kernel]
                 block = pack_parameters(kernel, record, addresses, self._driver.encode_tensor_map)

@@ -39,8 +39,8 @@ class LaunchRecord:
         ("i32" | "i64" | "fp32", value)
         ("tensormap", {"base": [one of the addresses above], "dtype": "fp16", "shape": [...], "strides": [...],
             "box": [...], "swizzle": 0 | 32 | 64 | 128, "im2col": null | {"lower": [...], "upper": [...],
-            "channels": int, "pixels": int}})
-            shape, strides (elements) and box in the order of the axes, outermost first.
+            "channels": int, "pixels": int, "steps": [...]}})
+            shape, strides (elements), box and steps in the order of the axes, outermost first.
     reads, writes: (place, first byte, end byte) with place "arena", "input i" or "output i": what the order of
         launches has to respect. Weights are left out.
     group: index into the bucket's groups.

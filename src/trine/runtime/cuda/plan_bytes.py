@@ -12,9 +12,11 @@ Nothing in it is executed while reading; every offset, size and index is checked
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
+from trine.dtypes import DataType
 from trine.errors import EngineFormatError
 from trine.runtime.cuda.plan import Bucket, CudaPlan, Kernel, LaunchRecord
 
@@ -23,6 +25,10 @@ __all__ = ["plan_from_bytes", "plan_to_bytes"]
 _MAGIC = b"TRNCUDA1"
 _ALIGNMENT = 256
 _MAX_HEADER = 256 << 20
+_INTEGERS = {"i32": 31, "i64": 63}
+_MAX_FP32 = 3.4028234663852886e38
+_POINTERS = ("arena", "weight", "input", "output")
+_MAP_RANK = 5  # of a TMA descriptor, at most
 
 
 def plan_to_bytes(plan: CudaPlan) -> bytes:
@@ -68,7 +74,7 @@ def plan_from_bytes(data: bytes | memoryview, section: str = "plan/cuda") -> Cud
     view = memoryview(data).cast("B")
     try:
         return _read(view)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as err:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as err:
         text = " ".join(str(err).split())[:200]
         raise EngineFormatError(
             f"damaged plan ({type(err).__name__}: {text}); build the engine again", section
@@ -95,12 +101,13 @@ def _read(view: memoryview) -> CudaPlan:
     kernels = tuple(_kernel(each, blob) for each in fields["kernels"])
     weights = blob(fields["weights"])
     shapes = tuple(
-        tuple((tuple(_natural(n) for n in shape), str(dtype)) for shape, dtype in fields[name])
+        tuple((tuple(_natural(n) for n in shape), DataType(dtype).value) for shape, dtype in fields[name])
         for name in ("inputs", "outputs")
     )
     buckets = tuple(_bucket(each, kernels, len(weights), len(shapes[0]), len(shapes[1])) for each in fields["buckets"])
-    if not buckets or [b.rows for b in buckets] != sorted({b.rows for b in buckets}):
-        raise ValueError("buckets are missing, or not in the order of their rows")
+    rows = [bucket.rows for bucket in buckets]
+    if not rows or rows[0] < 1 or rows != sorted(set(rows)):
+        raise ValueError(f"buckets for {rows} rows")
     return CudaPlan(
         target=str(fields["target"]),
         precision=str(fields["precision"]),
@@ -121,17 +128,21 @@ def _natural(value: Any, limit: int = 2**62) -> int:
     return value
 
 
+def _positive(value: Any, limit: int) -> int:
+    return _natural(value - 1, limit - 1) + 1
+
+
 def _kernel(fields: dict[str, Any], blob: Any) -> Kernel:
     kinds = tuple(str(kind) for kind in fields["parameters"])
     if not set(kinds) <= {"pointer", "i32", "i64", "fp32", "tensormap"}:
         raise ValueError(f"parameters {kinds}")
-    cluster = tuple(_natural(n, 16) for n in fields["cluster"])
+    cluster = tuple(_positive(n, 16) for n in fields["cluster"])
     return Kernel(
         name=str(fields["name"]),
         symbol=str(fields["symbol"]),
         cubin=blob(fields["cubin"]),
         shared_bytes=_natural(fields["shared_bytes"], 1 << 20),
-        threads=_natural(fields["threads"], 1024),
+        threads=_positive(fields["threads"], 1024),
         parameters=kinds,
         null_pointers=_natural(fields["null_pointers"], 8),
         cluster=(cluster[0], cluster[1], cluster[2]),
@@ -141,7 +152,7 @@ def _kernel(fields: dict[str, Any], blob: Any) -> Kernel:
 def _bucket(
     fields: dict[str, Any], kernels: tuple[Kernel, ...], weight_bytes: int, inputs: int, outputs: int
 ) -> Bucket:
-    arena = _natural(fields["arena_bytes"])
+    rows, arena = _natural(fields["rows"], 2**31 - 1), _natural(fields["arena_bytes"])
     limits = {"arena": arena, "weight": weight_bytes}
     counts = {"input": inputs, "output": outputs}
     groups = tuple(dict(group) for group in fields["groups"])
@@ -149,28 +160,32 @@ def _bucket(
     def address(place: Any) -> tuple[Any, ...]:
         kind = place[0]
         if kind in limits:
-            return (kind, _natural(place[1], max(limits[kind], 0)))
+            return (kind, _natural(place[1], limits[kind]))
         return (kind, _natural(place[1], counts[kind] - 1), _natural(place[2]))
 
-    def argument(each: Any) -> tuple[Any, ...]:
+    def argument(each: Any, wanted: str) -> tuple[Any, ...]:
         kind, value = each[0], each[1]
-        if kind in ("i32", "i64", "fp32"):
-            return (kind, float(value) if kind == "fp32" else int(value))
+        if wanted != ("pointer" if kind in _POINTERS else "i32" if kind == "rows" else kind):
+            raise ValueError(f"{kind!r} is given for a parameter that is {wanted!r}")
+        if kind in _INTEGERS:
+            half = 2 ** _INTEGERS[kind]
+            return (kind, _natural(value + half, 2 * half - 1) - half)
+        if kind == "fp32":
+            return (kind, _single(value))
         if kind == "rows":
-            return (kind, _natural(value, 2**31))
+            return (kind, _natural(value, (2**31 - 1) // max(rows, 1)))
         if kind == "tensormap":
-            return (kind, {**value, "base": list(address(value["base"]))})
+            return (kind, {"base": list(address(value["base"])), **_tensor_map(value)})
         return address(each)
 
     launches = []
     for each in fields["launches"]:
         kernel = kernels[_natural(each["kernel"], len(kernels) - 1)]
-        arguments = tuple(argument(value) for value in each["arguments"])
-        if len(arguments) != len(kernel.parameters):
-            raise ValueError(
-                f"{kernel.name} takes {len(kernel.parameters)} parameters, a launch gives {len(arguments)}"
-            )
-        grid = [_natural(n, 2**31 - 1) for n in each["grid"]]
+        if len(each["arguments"]) != len(kernel.parameters):
+            raise ValueError(f"{kernel.name} takes {kernel.parameters}, a launch gives {len(each['arguments'])}")
+        pairs = zip(each["arguments"], kernel.parameters, strict=True)
+        arguments = tuple(argument(value, kind) for value, kind in pairs)
+        grid = [_positive(n, 2**31 - 1) for n in each["grid"]]
         launches.append(
             LaunchRecord(
                 kernel=each["kernel"],
@@ -181,4 +196,35 @@ def _bucket(
                 group=_natural(each["group"], max(len(groups) - 1, 0)),
             )
         )
-    return Bucket(_natural(fields["rows"]), arena, tuple(launches), groups)
+    return Bucket(rows, arena, tuple(launches), groups)
+
+
+def _single(value: Any) -> float:
+    number = float(value)
+    if math.isfinite(number) and abs(number) > _MAX_FP32:
+        raise ValueError(f"{value!r} is no fp32")
+    return number
+
+
+def _tensor_map(fields: dict[str, Any]) -> dict[str, Any]:
+    rank = _positive(len(fields["shape"]), _MAP_RANK)
+    row = {name: [_natural(n, 2**40) for n in fields[name]] for name in ("shape", "strides", "box")}
+    if fields["dtype"] not in ("fp32", "fp16", "bf16", "int8", "uint8") or fields["swizzle"] not in (0, 32, 64, 128):
+        raise ValueError(f"tensor map of {fields['dtype']!r}, swizzle {fields['swizzle']!r}")
+    if max(row["shape"]) >= 2**31:
+        raise ValueError(f"tensor map of shape {row['shape']}")
+    im2col = fields["im2col"]
+    if im2col is not None:
+        corners = {name: [int(n) for n in im2col[name]] for name in ("lower", "upper")}
+        if any(len(corner) != rank - 2 or max(map(abs, corner), default=0) > 2**15 for corner in corners.values()):
+            raise ValueError(f"corners {corners} of a descriptor with {rank} axes")
+        sizes = {"channels": _positive(im2col["channels"], 256), "pixels": _positive(im2col["pixels"], 1024)}
+        steps = [_positive(n, 8) for n in im2col["steps"]]
+        if len(steps) != rank:
+            raise ValueError(f"steps {steps} of a descriptor with {rank} axes")
+        im2col = {**corners, **sizes, "steps": steps}
+    elif len(row["box"]) != rank:
+        raise ValueError(f"box {row['box']} of shape {row['shape']}")
+    if len(row["strides"]) != rank:
+        raise ValueError(f"strides {row['strides']} of shape {row['shape']}")
+    return {"dtype": fields["dtype"], **row, "swizzle": fields["swizzle"], "im2col": im2col}

@@ -10,6 +10,7 @@ import numpy as np
 
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
+from trine.errors import DeviceMemoryError
 from trine.runtime.cuda.plan import CudaPlan
 
 __all__ = ["Staging", "item_bytes"]
@@ -31,6 +32,7 @@ class Staging:
         self.outputs: tuple[int, ...] = ()
         self._pinned_inputs: list[np.ndarray[Any, Any]] = []
         self._pinned_outputs: list[np.ndarray[Any, Any]] = []
+        self._device: list[int] = []
         self._pinned: list[int] = []
 
     def send(self, arrays: Sequence[np.ndarray[Any, Any]], rows: int, stream: Any) -> None:
@@ -68,25 +70,28 @@ class Staging:
             return
         self.close()
         wanted = max(rows, 1)
-        device, host = [], []
-        for shape, dtype in (*self._plan.inputs, *self._plan.outputs):
-            row = int(np.prod(shape, dtype=np.int64)) * item_bytes(dtype)
-            nbytes = max(row * (wanted if self._plan.rows_vary else 1), 1)
-            device.append(self._driver.allocate(nbytes, "a context's inputs and outputs"))
-            address = self._driver.allocate_pinned(nbytes)
-            self._pinned.append(address)
-            host.append(np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address)))
+        host = []
+        try:
+            for shape, dtype in (*self._plan.inputs, *self._plan.outputs):
+                row = int(np.prod(shape, dtype=np.int64)) * item_bytes(dtype)
+                nbytes = max(row * (wanted if self._plan.rows_vary else 1), 1)
+                self._device.append(self._driver.allocate(nbytes, "a context's inputs and outputs"))
+                self._pinned.append(self._driver.allocate_pinned(nbytes))
+                host.append(np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self._pinned[-1])))
+        except DeviceMemoryError:
+            self.close()  # a call with fewer rows may still succeed
+            raise
         split = len(self._plan.inputs)
-        self.inputs, self.outputs = tuple(device[:split]), tuple(device[split:])
+        self.inputs, self.outputs = tuple(self._device[:split]), tuple(self._device[split:])
         self._pinned_inputs, self._pinned_outputs = host[:split], host[split:]
         self._rows = wanted
 
     def close(self) -> None:
         """Free it all; the next call makes it anew."""
-        for address in (*self.inputs, *self.outputs):
-            self._driver.free(address)
-        for address in self._pinned:
-            self._driver.free_pinned(address)
+        while self._device:
+            self._driver.free(self._device.pop())
+        while self._pinned:
+            self._driver.free_pinned(self._pinned.pop())
         self.inputs = self.outputs = ()
-        self._pinned_inputs, self._pinned_outputs, self._pinned = [], [], []
+        self._pinned_inputs, self._pinned_outputs = [], []
         self._rows = 0

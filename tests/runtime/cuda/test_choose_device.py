@@ -1,0 +1,123 @@
+"""Which device an engine runs on, and what is said when it cannot be the one asked for."""
+
+import datetime
+import logging
+
+import pytest
+from runtime.cuda.recording_driver import RecordingDriver
+from runtime.cuda.sample_plans import STAND_INS, X, Y, answer, plan, rows_of
+
+from trine.engine.manifest import Manifest
+from trine.errors import ConfigError, EngineFormatError, MissingDependencyError, NoDeviceError
+from trine.profile import OptimizationProfile, ShapeRange
+from trine.runtime.cuda import driver as driver_module
+from trine.runtime.cuda.choose_device import open_on_gpu
+from trine.runtime.cuda.plan_bytes import plan_to_bytes
+
+PLANS = {"cpu": b"{}", "cuda_sm_90": plan_to_bytes(plan())}
+
+
+def manifest(inputs=(X,)):
+    ranges = {info.name: ShapeRange((1, 3), (1, 3), (9, 3)) for info in inputs}
+    return Manifest(
+        name="net",
+        source="test",
+        inputs=inputs,
+        outputs=(Y,),
+        profile=OptimizationProfile(ranges),
+        precision="fp32",
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions={},
+    )
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Puts a GPU of this capability here."""
+
+    def put(capability):
+        made = RecordingDriver(STAND_INS, capability)
+        monkeypatch.setattr(driver_module, "Driver", lambda ordinal=0: made)
+        return made
+
+    return put
+
+
+@pytest.fixture
+def refuse(monkeypatch):
+    def with_error(error):
+        def driver(ordinal=0):
+            raise error
+
+        monkeypatch.setattr(driver_module, "Driver", driver)
+
+    return with_error
+
+
+@pytest.mark.parametrize("device", [None, "cuda", "cuda:0"])
+def test_the_gpu_where_the_engine_has_its_kernels(gpu, device):
+    gpu(90)
+    found = open_on_gpu(device, PLANS, manifest())
+    assert found is not None
+    opened, executor = found
+    assert (opened.target, executor.device) == ("sm_90", "cuda:0")
+    x = rows_of(2)
+    assert (executor.open_session().run([x], [None])[0] == answer(x)).all()
+
+
+def test_cpu_asked_for_touches_no_driver(refuse):
+    refuse(AssertionError("asked the driver"))
+    assert open_on_gpu("cpu", PLANS, manifest()) is None
+
+
+def test_an_engine_for_cpus_touches_no_driver(refuse):
+    refuse(AssertionError("asked the driver"))
+    assert open_on_gpu(None, {"cpu": b"{}"}, manifest()) is None
+    with pytest.raises(NoDeviceError, match=r'net: the engine holds no kernels for GPUs; build .* device="cuda"'):
+        open_on_gpu("cuda", {"cpu": b"{}"}, manifest())
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "CUDA", "", "cuda:1x", "sm_90"])
+def test_unknown_devices(device):
+    with pytest.raises(ConfigError, match="allowed"):
+        open_on_gpu(device, PLANS, manifest())
+
+
+def test_without_a_gpu_the_cpu_answers_and_the_log_says_so(refuse, caplog):
+    refuse(NoDeviceError("no NVIDIA driver (libcuda) is installed here"))
+    with caplog.at_level(logging.INFO, "trine"):
+        assert open_on_gpu(None, PLANS, manifest()) is None
+    assert "holds kernels for sm_90: no NVIDIA driver" in caplog.text
+    assert "running on the CPU" in caplog.text
+
+
+def test_asked_for_without_a_gpu_says_what_the_file_holds(refuse):
+    refuse(NoDeviceError("no NVIDIA driver (libcuda) is installed here"))
+    with pytest.raises(NoDeviceError, match=r"net: the engine holds kernels for sm_90: no NVIDIA driver"):
+        open_on_gpu("cuda", PLANS, manifest())
+
+
+def test_without_the_bindings(refuse):
+    refuse(MissingDependencyError("pip install 'trine[cuda]'"))
+    assert open_on_gpu(None, PLANS, manifest()) is None
+    with pytest.raises(MissingDependencyError, match="pip install"):
+        open_on_gpu("cuda", PLANS, manifest())
+
+
+def test_another_architecture(gpu):
+    gpu(89)
+    assert open_on_gpu(None, PLANS, manifest()) is None
+    with pytest.raises(NoDeviceError, match=r"kernels for sm_90: cuda:0 \(a recording driver\) is an sm_89; build it"):
+        open_on_gpu("cuda", PLANS, manifest())
+
+
+def test_a_damaged_plan_is_not_passed_over(gpu):
+    gpu(90)
+    with pytest.raises(EngineFormatError, match="plan/cuda_sm_90"):
+        open_on_gpu(None, {**PLANS, "cuda_sm_90": b"TRNCUDA1 and then nonsense"}, manifest())
+
+
+def test_a_plan_of_another_engine(gpu):
+    gpu(90)
+    with pytest.raises(EngineFormatError, match="the manifest says"):
+        open_on_gpu(None, PLANS, manifest((X, X)))

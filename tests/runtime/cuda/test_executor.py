@@ -1,0 +1,273 @@
+"""Sessions on a recording driver: buckets, pieces, graphs that are kept, memory, faults."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+from runtime.cuda.recording_driver import RecordingDriver
+from runtime.cuda.sample_plans import STAND_INS, WIDTH, X, Y, answer, plan, rows_of
+
+from trine.errors import DeviceLostError, DeviceMemoryError, InputError, NoDeviceError
+from trine.runtime.cuda.executor import CudaExecutor
+
+ROW = WIDTH * 4  # bytes
+
+
+@pytest.fixture
+def driver():
+    return RecordingDriver(STAND_INS)
+
+
+def executor_of(driver, *buckets):
+    return CudaExecutor(plan(*buckets), (X,), (Y,), driver=driver)
+
+
+def run(session, x):
+    (y,) = session.run([x], [None])
+    return y
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_numpy_in_and_out(driver, rows):
+    x = rows_of(rows)
+    np.testing.assert_array_equal(run(executor_of(driver).open_session(), x), answer(x))
+
+
+def test_what_was_given_to_write_into_is_written(driver):
+    x, y = rows_of(3), np.full((3, WIDTH), np.nan, np.float32)
+    (result,) = executor_of(driver).open_session().run([x], [y])
+    assert result is y
+    np.testing.assert_array_equal(y, answer(x))
+
+
+def launched(driver):
+    """The grids of copy_in in the graphs: the bucket's rows."""
+    return [node.grid[0] for graph in driver.graphs for node in graph.nodes if node.function == "copy_in"]
+
+
+@pytest.mark.parametrize(("rows", "bucket"), [(1, 1), (2, 4), (4, 4), (5, 8), (8, 8)])
+def test_a_call_uses_the_smallest_bucket_that_holds_it(driver, rows, bucket):
+    run(executor_of(driver, 1, 4, 8).open_session(), rows_of(rows))
+    assert launched(driver) == [bucket]
+
+
+@pytest.mark.parametrize("rows", [5, 8, 11])
+def test_more_rows_than_the_largest_bucket_are_answered_in_pieces(driver, rows):
+    x = rows_of(rows)
+    np.testing.assert_array_equal(run(executor_of(driver, 1, 4).open_session(), x), answer(x))
+    assert driver.count("launch") == -(-rows // 4)
+
+
+def test_only_kernels_of_the_bucket_are_loaded_and_each_once(driver):
+    executor = executor_of(driver, 1, 4)
+    assert driver.count("load_module") == 0
+    sessions = [executor.open_session() for _ in range(2)]
+    for session in sessions:
+        for rows in (1, 4):
+            run(session, rows_of(rows))
+    assert driver.modules == [b"code 0", b"code 1", b"code 2"]
+    assert ("function", "double", 4096) in driver.calls
+
+
+def test_sessions_share_weights_and_have_their_own_arenas(driver):
+    executor = executor_of(driver)
+    first, second = executor.open_session(), executor.open_session()
+    purposes = [call[2] for call in driver.calls if call[0] == "allocate"]
+    assert purposes == ["the engine's weights", "a context's activations", "a context's activations"]
+    x, y = rows_of(2, 1), rows_of(2, 2)
+    np.testing.assert_array_equal(run(first, x), answer(x))
+    np.testing.assert_array_equal(run(second, y), answer(y))
+    pointers = {graph.nodes[1].values[0] for graph in driver.graphs}
+    weights = {graph.nodes[1].values[2] for graph in driver.graphs}
+    assert (len(pointers), len(weights)) == (2, 1)
+
+
+def test_the_same_call_again_changes_nothing(driver):
+    session = executor_of(driver).open_session()
+    for seed in range(3):
+        x = rows_of(2, seed)
+        np.testing.assert_array_equal(run(session, x), answer(x))
+    assert (driver.count("instantiate"), driver.count("update_kernel"), driver.count("launch")) == (1, 0, 3)
+
+
+class Device:
+    """Memory of a caller's on the device."""
+
+    def __init__(self, driver, count, rows=4):
+        self.driver, self.rows = driver, rows
+        self.inputs = [driver.allocate(rows * ROW, "x") for _ in range(count)]
+        self.outputs = [driver.allocate(rows * ROW, "y") for _ in range(count)]
+
+    def call(self, session, index, rows, stream=None):
+        x = rows_of(rows, index)
+        self.driver.array(self.inputs[index], np.float32, x.size)[:] = x.reshape(-1)
+        self.driver.array(self.outputs[index], np.float32, self.rows * WIDTH)[:] = np.nan
+        session.run_device([self.inputs[index]], [self.outputs[index]], rows, stream)
+        y = self.driver.array(self.outputs[index], np.float32, self.rows * WIDTH).reshape(-1, WIDTH)
+        np.testing.assert_array_equal(y[:rows], answer(x))
+        assert np.isnan(y[rows:]).all(), "rows that the call does not have were written"
+
+
+def test_a_few_sets_of_buffers_each_find_their_graph(driver):
+    session, device = executor_of(driver, 4).open_session(), Device(driver, 8)
+    for _ in range(3):
+        for index in range(8):
+            device.call(session, index, 4)
+    assert (driver.count("instantiate"), driver.count("update_kernel")) == (8, 0)
+
+
+def test_past_that_the_graph_longest_unused_is_changed(driver):
+    session, device = executor_of(driver, 4).open_session(), Device(driver, 10)
+    for index in range(8):
+        device.call(session, index, 4)
+    device.call(session, 0, 4)  # now 1 is the one longest unused
+    device.call(session, 8, 4)
+    assert (driver.count("instantiate"), driver.count("update_kernel")) == (8, 2)
+    assert [call[1] for call in driver.calls if call[0] == "update_kernel"] == ["copy_in", "copy_out"], "only the edge"
+    device.call(session, 0, 4)
+    device.call(session, 8, 4)
+    assert driver.count("update_kernel") == 2
+    device.call(session, 1, 4)
+    assert driver.count("update_kernel") == 4
+
+
+def test_other_rows_of_the_same_bucket_change_the_edge(driver):
+    session, device = executor_of(driver, 4).open_session(), Device(driver, 1)
+    for rows in (4, 3, 2, 1, 3):
+        device.call(session, 0, rows)
+    assert driver.count("instantiate") == 4
+
+
+def test_an_update_that_is_refused_is_made_again(driver, monkeypatch):
+    session, device = executor_of(driver, 4).open_session(), Device(driver, 9)
+    for index in range(8):
+        device.call(session, index, 4)
+
+    def refuse(*args):
+        raise DeviceMemoryError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "update_kernel", refuse)
+        with pytest.raises(DeviceMemoryError):
+            device.call(session, 8, 4)
+    device.call(session, 8, 4)
+
+
+def test_another_stream_waits_for_the_arena(driver):
+    session, device = executor_of(driver, 4).open_session(), Device(driver, 1)
+    device.call(session, 0, 4)
+    assert driver.count("wait") == 0
+    device.call(session, 0, 4, stream=77)
+    device.call(session, 0, 4, stream=77)
+    assert [call[1] for call in driver.calls if call[0] == "wait"] == [77]
+    device.call(session, 0, 4)
+    assert driver.count("wait") == 2
+
+
+def test_synchronize_waits_for_the_callers_stream_too(driver):
+    session, device = executor_of(driver, 4).open_session(), Device(driver, 1)
+    device.call(session, 0, 4, stream=77)
+    before = len(driver.calls)
+    session.synchronize()
+    assert [call[0] for call in driver.calls[before:]] == ["activate", "wait", "synchronize"]
+
+
+def test_staging_memory_grows_and_is_kept(driver):
+    session = executor_of(driver, 1, 4).open_session()
+    for rows in (1, 4, 2, 1):
+        x = rows_of(rows)
+        np.testing.assert_array_equal(run(session, x), answer(x))
+    assert driver.count("allocate_pinned") == 4  # for 1 row and for 4, in and out
+    assert len(driver.pinned) == 2
+
+
+def test_out_of_memory_and_then_a_smaller_call():
+    driver = RecordingDriver(STAND_INS, capacity=4096)
+    session = executor_of(driver, 1, 4).open_session()
+    with pytest.raises(DeviceMemoryError, match="a context's inputs and outputs needs 2400 bytes"):
+        run(session, rows_of(200))
+    x = rows_of(2)
+    np.testing.assert_array_equal(run(session, x), answer(x))
+    session._executor.close()
+    assert driver.nothing_is_held()
+
+
+def test_no_room_for_a_second_context():
+    driver = RecordingDriver(STAND_INS, capacity=600)
+    executor = executor_of(driver, 4)
+    first = executor.open_session()
+    with pytest.raises(DeviceMemoryError, match="a context's activations"):
+        executor.open_session()
+    first.close()
+    executor.open_session()
+
+
+def test_no_room_for_the_weights():
+    with pytest.raises(DeviceMemoryError, match="the engine's weights"):
+        executor_of(RecordingDriver(capacity=100))
+
+
+def test_another_architecture_is_refused():
+    with pytest.raises(NoDeviceError, match=r'cuda:0 is an sm_89, .* for sm_90; build it with target="sm_89"'):
+        executor_of(RecordingDriver(capability=89))
+
+
+def test_a_fault_ends_the_session_and_closing_is_quiet(driver):
+    executor = executor_of(driver)
+    session = executor.open_session()
+    run(session, rows_of(1))
+    driver.lost = True
+    with pytest.raises(DeviceLostError):
+        run(session, rows_of(1))
+    executor.close()
+
+
+def test_closing_frees_everything_and_twice_is_once(driver):
+    executor = executor_of(driver)
+    sessions = [executor.open_session() for _ in range(3)]
+    for session in sessions:
+        run(session, rows_of(3))
+    sessions[0].close()
+    sessions[0].close()
+    executor.close()
+    executor.close()
+    assert driver.nothing_is_held()
+
+
+def test_a_session_that_is_forgotten_frees_its_memory(driver):
+    executor = executor_of(driver)
+    used = driver.used
+    session = executor.open_session()
+    run(session, rows_of(2))
+    del session
+    gc.collect()
+    assert driver.used == used
+
+
+def test_inputs_that_disagree_about_their_rows(driver):
+    session = executor_of(driver).open_session()
+    with pytest.raises(InputError, match=r"\[2, 3\] rows"):
+        session.rows_of([(2, 3), (3, 3)])
+
+
+def test_sessions_in_threads(driver):
+    executor = executor_of(driver, 4)
+    problems = []
+
+    def work(seed):
+        session = executor.open_session()
+        for number in range(5):
+            x = rows_of(1 + (seed + number) % 4, seed)
+            if not np.array_equal(run(session, x), answer(x)):
+                problems.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert driver.modules == [b"code 0", b"code 1", b"code 2"]
+    executor.close()
+    assert driver.nothing_is_held()

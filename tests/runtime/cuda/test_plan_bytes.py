@@ -1,0 +1,182 @@
+"""Plans as bytes: what is written is read, and what is damaged is refused by one exception."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from runtime.cuda.recording_driver import RecordingDriver
+from runtime.cuda.sample_plans import STAND_INS, X, Y, answer, plan, rows_of
+
+from trine.errors import EngineFormatError
+from trine.runtime.cuda.executor import CudaExecutor
+from trine.runtime.cuda.parameters import Addresses, pack_parameters
+from trine.runtime.cuda.plan import Kernel, LaunchRecord
+from trine.runtime.cuda.plan_bytes import plan_from_bytes, plan_to_bytes
+
+MAP = {
+    "base": ["arena", 16],
+    "dtype": "fp16",
+    "shape": [1, 5, 6, 8],
+    "strides": [240, 48, 8, 1],
+    "box": [1, 1, 2, 8],
+    "swizzle": 32,
+    "im2col": {"lower": [-1, -1], "upper": [0, 0], "channels": 8, "pixels": 64, "steps": [1, 2, 2, 1]},
+}
+
+
+def rich_plan():
+    """With every kind of argument."""
+    sample = plan(1, 4)
+    kernel = Kernel("map", "map", b"code 3", 9000, 128, ("tensormap", "i64", "fp32", "pointer"), 2, (2, 1, 1))
+    launch = LaunchRecord(
+        3, (2, 3, 4), (("tensormap", MAP), ("i64", -(2**40)), ("fp32", float("-inf")), ("arena", 0)), (), (), 0
+    )
+    buckets = tuple(replace(each, launches=(*each.launches, launch)) for each in sample.buckets)
+    return replace(sample, kernels=(*sample.kernels, kernel), buckets=buckets)
+
+
+SAMPLE = rich_plan()
+DATA = plan_to_bytes(SAMPLE)
+
+
+def test_round_trip():
+    found = plan_from_bytes(DATA)
+    assert found == SAMPLE
+    assert plan_to_bytes(found) == DATA
+
+
+def test_blobs_are_views_on_multiples_of_256():
+    data = np.frombuffer(DATA, np.uint8)
+    found = plan_from_bytes(memoryview(DATA))
+    for blob in (found.weights, *(kernel.cubin for kernel in found.kernels)):
+        view = np.frombuffer(blob, np.uint8)
+        assert np.shares_memory(view, data)
+        assert (view.ctypes.data - data.ctypes.data) % 256 == 0
+
+
+def test_a_plan_that_was_read_runs():
+    executor = CudaExecutor(plan_from_bytes(plan_to_bytes(plan())), (X,), (Y,), driver=RecordingDriver(STAND_INS))
+    x = rows_of(3)
+    np.testing.assert_array_equal(executor.open_session().run([x], [None])[0], answer(x))
+
+
+def changed(change):
+    """DATA with other fields in its header."""
+    length = int.from_bytes(DATA[8:16], "little")
+    fields = json.loads(DATA[16 : 16 + length])
+    blobs = DATA[16 + length + (-(16 + length) % 256) :]
+    change(fields)
+    header = json.dumps(fields).encode()
+    start = 16 + len(header)
+    return DATA[:8] + len(header).to_bytes(8, "little") + header + bytes(-start % 256) + blobs
+
+
+def path(*keys):
+    """A change of one value."""
+
+    def to(value):
+        def change(fields):
+            for key in keys[:-1]:
+                fields = fields[key]
+            fields[keys[-1]] = value
+
+        return change
+
+    return to
+
+
+LAUNCH = ("buckets", 0, "launches", 0)
+DAMAGES = {
+    "kernel of none": path(*LAUNCH, "kernel")(9),
+    "grid of none": path(*LAUNCH, "grid")([0, 1, 1]),
+    "grid of two": path(*LAUNCH, "grid")([1, 1]),
+    "input of none": path(*LAUNCH, "arguments", 0)(["input", 1, 0]),
+    "negative input": path(*LAUNCH, "arguments", 0)(["input", -1, 0]),
+    "arena past its end": path(*LAUNCH, "arguments", 1)(["arena", 1 << 20]),
+    "unknown place": path(*LAUNCH, "arguments", 1)(["host", 0]),
+    "too few arguments": path(*LAUNCH, "arguments")([["arena", 0]]),
+    "number for a pointer": path(*LAUNCH, "arguments", 1)(["i32", 0]),
+    "pointer for a number": path(*LAUNCH, "arguments", 2)(["arena", 0]),
+    "rows too many": path(*LAUNCH, "arguments", 2)(["rows", 2**31]),
+    "i32 too large": path("buckets", 0, "launches", 1, "arguments", 3)(["i32", 2**31]),
+    "i32 that is none": path("buckets", 0, "launches", 1, "arguments", 3)(["i32", float("inf")]),
+    "fp32 too large": path("buckets", 0, "launches", 3, "arguments", 2)(["fp32", 1e39]),
+    "tensor map of six axes": path("buckets", 0, "launches", 3, "arguments", 0, 1, "shape")([1] * 6),
+    "tensor map of fp64": path("buckets", 0, "launches", 3, "arguments", 0, 1, "dtype")("fp64"),
+    "tensor map without strides": path("buckets", 0, "launches", 3, "arguments", 0, 1, "strides")([]),
+    "group of none": path(*LAUNCH, "group")(77),
+    "no buckets": path("buckets")([]),
+    "bucket of no rows": path("buckets", 0, "rows")(0),
+    "buckets out of order": path("buckets", 0, "rows")(5),
+    "weights outside": path("weights")([0, 1 << 40]),
+    "cubin outside": path("kernels", 0, "cubin")([-256, 10]),
+    "no threads": path("kernels", 0, "threads")(0),
+    "unknown parameter": path("kernels", 0, "parameters")(["texture"]),
+    "unknown dtype": path("inputs", 0, 1)("float12"),
+    "versions that are a list": path("versions")([1]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_header_is_refused(damage):
+    with pytest.raises(EngineFormatError, match="build the engine again") as caught:
+        plan_from_bytes(changed(damage), "plan/cuda_sm_90")
+    assert caught.value.section == "plan/cuda_sm_90"
+
+
+@pytest.mark.parametrize("data", [b"", b"TRNCUDA1", b"nonsense" * 9, DATA[:40], b"TRNCUDA1" + bytes(8)])
+def test_what_is_no_plan(data):
+    with pytest.raises(EngineFormatError):
+        plan_from_bytes(data)
+
+
+def read_or_refuse(data):
+    """EngineFormatError, or a plan that can be written again and whose parameters can be packed."""
+    try:
+        found = plan_from_bytes(data)
+    except EngineFormatError:
+        return
+    again = plan_to_bytes(found)
+    assert plan_to_bytes(plan_from_bytes(again)) == again
+    for bucket in found.buckets:
+        addresses = Addresses(1 << 20, 2 << 20, (3 << 20,), (4 << 20,), bucket.rows)
+        for record in bucket.launches:
+            pack_parameters(found.kernels[record.kernel], record, addresses, lambda *args: bytes(128))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(1, 255)), min_size=1, max_size=4))
+def test_flipped_bits(flips):
+    data = bytearray(DATA)
+    for place, mask in flips:
+        data[place] ^= mask
+    read_or_refuse(bytes(data))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, len(DATA) - 1))
+def test_truncated(length):
+    read_or_refuse(DATA[:length])
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+VALUES = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(st.text(max_size=3), LEAVES, max_size=2)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_any_value_in_any_place_of_the_header(data):
+    def change(fields):
+        while True:
+            keys = sorted(fields) if isinstance(fields, dict) else list(range(len(fields)))
+            key = data.draw(st.sampled_from(keys))
+            inner = fields[key]
+            if not isinstance(inner, dict | list) or not inner or data.draw(st.integers(0, 4)) == 0:
+                fields[key] = data.draw(VALUES)
+                return
+            fields = inner
+
+    read_or_refuse(changed(change))

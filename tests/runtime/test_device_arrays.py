@@ -1,0 +1,179 @@
+"""Arrays in a GPU's memory at the border, with objects that say they are such, over a recording driver."""
+
+import numpy as np
+import pytest
+import torch
+from runtime.cuda.recording_driver import RecordingDriver
+from runtime.cuda.sample_plans import STAND_INS, WIDTH, X, Y, answer, plan, rows_of
+
+import trine
+from trine.dtypes import DataType
+from trine.engine.manifest import TensorInfo
+from trine.errors import InputError
+from trine.profile import ShapeRange
+from trine.runtime.context import ExecutionContext
+from trine.runtime.cuda.executor import CudaExecutor
+from trine.runtime.device_arrays import as_device_array, current_stream, is_on_gpu
+
+
+class OnGpu:
+    """An array of some library's, in a driver's memory."""
+
+    def __init__(self, driver, array, **more):
+        self.driver, self.shape, self.dtype = driver, array.shape, array.dtype
+        self.address = driver.allocate(array.nbytes, "an array")
+        self.values[:] = array.reshape(-1)
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "typestr": array.dtype.str,
+            "data": (self.address, False),
+            "version": 3,
+            **more,
+        }
+
+    @property
+    def values(self):
+        return self.driver.array(self.address, self.dtype, int(np.prod(self.shape)))
+
+
+@pytest.fixture
+def driver():
+    return RecordingDriver(STAND_INS)
+
+
+@pytest.fixture
+def context(driver):
+    executor = CudaExecutor(plan(), (X,), (Y,), driver=driver)
+    return ExecutionContext(executor, (X,), (Y,), {"x": ShapeRange((1, WIDTH), (2, WIDTH), (16, WIDTH))})
+
+
+def empty(driver, rows):
+    return OnGpu(driver, np.full((rows, WIDTH), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 9])
+def test_execute_uses_the_arrays_where_they_are(driver, context, rows):
+    x, y = OnGpu(driver, rows_of(rows)), empty(driver, rows)
+    driver.calls.clear()
+    assert context.execute({"x": x}, out={"y": y}) == {"y": y}
+    np.testing.assert_array_equal(y.values.reshape(-1, WIDTH), answer(rows_of(rows)))
+    assert not driver.count("upload")
+    assert not driver.count("download")
+    assert driver.count("synchronize") == 1, "nobody else orders what follows"
+
+
+def test_execute_async_returns_at_once_on_the_stream_given(driver, context):
+    x, y = OnGpu(driver, rows_of(2)), empty(driver, 2)
+    context.execute_async({"x": x}, out={"y": y}, stream=77)
+    assert ("launch", 77) in driver.calls
+    assert not driver.count("synchronize") - 1  # the upload of the weights
+
+
+def test_the_stream_that_the_interface_names(driver, context):
+    x, y = OnGpu(driver, rows_of(2), stream=78), empty(driver, 2)
+    context.execute_async({"x": x}, out={"y": y})
+    assert ("launch", 78) in driver.calls
+
+
+class StreamOf:
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+
+@pytest.mark.parametrize("stream", [5, StreamOf(cuda_stream=5), StreamOf(ptr=5), StreamOf(handle=5), np.int64(5)])
+def test_streams_of_other_libraries(stream):
+    assert current_stream({}, stream) == 5
+
+
+def test_what_is_no_stream():
+    with pytest.raises(InputError, match="stream: expected a handle or a stream of PyTorch, CuPy or pycuda, got str"):
+        current_stream({}, "default")
+
+
+def test_without_memory_for_the_outputs(driver, context):
+    with pytest.raises(InputError, match=r"output 'y': a OnGpu cannot be made here; give memory for it with out="):
+        context.execute({"x": OnGpu(driver, rows_of(2))})
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda d: OnGpu(d, rows_of(2).astype(np.float64)), "'input x': expected float32, got float64; convert it"),
+        (lambda d: OnGpu(d, np.zeros((2, WIDTH), "M8[s]")), "expected float32, got <M8"),
+        (lambda d: OnGpu(d, rows_of(2), strides=(8, 8)), "expected a contiguous array"),
+        (lambda d: OnGpu(d, np.zeros((2, 4), np.float32)), "axis 1 is 4, expected 3"),
+        (lambda d: OnGpu(d, np.zeros(3, np.float32)), "expected 2 dimensions"),
+        (lambda d: OnGpu(d, rows_of(17)), "profile goes from 1 to 16"),
+        (lambda d: OnGpu(d, rows_of(0)), "send at least one row"),
+    ],
+)
+def test_inputs_that_do_not_fit(driver, context, make, text):
+    with pytest.raises(InputError, match=text):
+        context.execute({"x": make(driver)}, out={"y": empty(driver, 2)})
+    assert not driver.count("launch")
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda d: {"y": np.zeros((2, WIDTH), np.float32)}, "'out y': expected an array on cuda:0, got one in host"),
+        (lambda d: {"y": empty(d, 3)}, r"out 'y': expected shape \(2, 3\), got \(3, 3\)"),
+        (lambda d: {"z": empty(d, 2)}, r"out: unknown \['z'\]"),
+        (lambda d: {"y": OnGpu(d, rows_of(2), data=(4096, True))}, "that can be written, got a read-only one"),
+    ],
+)
+def test_outputs_that_do_not_fit(driver, context, make, text):
+    with pytest.raises(InputError, match=text):
+        context.execute({"x": OnGpu(driver, rows_of(2))}, out=make(driver))
+
+
+def test_strides_that_say_contiguous(driver):
+    array = OnGpu(driver, rows_of(2), strides=(WIDTH * 4, 4))
+    assert as_device_array("x", array, X, 0).shape == (2, WIDTH)
+
+
+def test_another_gpu(driver):
+    array = OnGpu(driver, rows_of(2))
+    array.device = StreamOf(id=1)
+    with pytest.raises(InputError, match="expected an array on cuda:0, got one on cuda:1; move it there"):
+        as_device_array("x", array, X, 0)
+
+
+def test_some_here_and_some_there(driver):
+    infos = (X, TensorInfo("z", DataType.FLOAT32, ("batch", WIDTH)))
+    executor = CudaExecutor(plan(), infos, (Y,), driver=driver)
+    context = ExecutionContext(executor, infos, (Y,), {})
+    for inputs in (
+        {"x": OnGpu(driver, rows_of(2)), "z": rows_of(2)},
+        {"x": rows_of(2), "z": OnGpu(driver, rows_of(2))},
+    ):
+        with pytest.raises(InputError, match="expected an array on the GPU like the others, got one in host memory"):
+            context.execute(inputs)
+
+
+def test_closing_a_context_frees_its_memory(driver, context):
+    context.execute({"x": rows_of(2)})
+    context.close()
+    assert [block.nbytes for block in driver.device_memory.values()] == [256], "the weights only"
+    with pytest.raises(InputError, match="this execution context is closed"):
+        context.execute_async({"x": OnGpu(driver, rows_of(2))})
+
+
+def test_host_arrays_are_not_on_a_gpu():
+    assert not is_on_gpu(np.zeros(3))
+    assert not is_on_gpu(torch.zeros(3))
+    assert not is_on_gpu([1.0])
+
+
+def test_an_engine_on_the_cpu_says_what_to_do(driver):
+    engine = trine.build(torch.nn.Linear(WIDTH, 2), torch.ones(2, WIDTH))
+    name = engine.inputs[0].name
+    with engine.create_execution_context() as context:
+        with pytest.raises(
+            InputError, match=r'runs on the CPU .* pass x.cpu\(\), or build the model with device="cuda"'
+        ):
+            context.execute_async({name: OnGpu(driver, rows_of(2))})
+        with pytest.raises(InputError, match="runs on the CPU"):
+            context.execute({name: OnGpu(driver, rows_of(2))})
+    with pytest.raises(InputError, match="runs on the CPU"):
+        engine(OnGpu(driver, rows_of(2)))
