@@ -15,7 +15,7 @@ __all__ = ["built_engine", "lowered_network", "portable"]
 
 
 def built_engine(
-    module: torch.nn.Module, batches: Sequence[int], timing_cache: Path | None, kernels: Path | None
+    module: torch.nn.Module, batches: Sequence[int], timing_cache: Path | None, kernels: Path | None, quick: bool
 ) -> tuple[Any, dict[str, Any]]:
     """An fp16 engine with a bucket for each of ``batches``, and what the build took and chose."""
     start = time.perf_counter()
@@ -29,6 +29,7 @@ def built_engine(
         buckets=tuple(batches),
         timing_cache=timing_cache,
         kernel_cache=kernels,
+        quick_tuning=quick,
         verify=False,
     )
     return engine, {

@@ -25,6 +25,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from trine.backends.cuda.device_timer import gpu_for_oneself
+
 MODELS = (
     "resnet50",
     "mobilenet_v3_large",
@@ -129,8 +131,6 @@ def compiled(model: Any, inputs: Sequence[Any], mode: str) -> Callable[[int], ob
 
 def measure(name: str, batches: Sequence[int], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The row of a table: a cell for each batch. In a process that has a GPU."""
-    import copy
-
     import torch
     from sweep_models import make_network
 
@@ -141,7 +141,18 @@ def measure(name: str, batches: Sequence[int], args: argparse.Namespace) -> Iter
     if not args.peers_only:
         from cuda_engine import built_engine
 
-        engine, build = built_engine(module, batches, args.timing_cache, args.kernels)
+        engine, build = built_engine(module, batches, args.timing_cache, args.kernels, args.quick)
+    with gpu_for_oneself(0):  # models are prepared side by side, and measured one after another
+        yield from _cells(name, batches, args, module, engine, build)
+
+
+def _cells(
+    name: str, batches: Sequence[int], args: argparse.Namespace, module: Any, engine: Any, build: Any
+) -> Iterator[dict[str, Any]]:
+    import copy
+
+    import torch
+
     peer = copy.deepcopy(module).cuda().half().to(memory_format=torch.channels_last)
     exact = module.cuda()
     for batch in batches:
@@ -192,6 +203,7 @@ def main() -> None:
     parser.add_argument("--max-autotune", action="store_true")
     parser.add_argument("--timing-cache", type=Path, default=None)
     parser.add_argument("--kernels", type=Path, default=None, help="a folder of compiled kernels, read and written")
+    parser.add_argument("--quick", action="store_true", help="time only kernels that need not be compiled")
     parser.add_argument("--jobs", type=int, default=1, help="models at once; more than 1 only to fill caches")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "cuda_peers.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)

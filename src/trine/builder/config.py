@@ -37,6 +37,7 @@ class BuilderConfig:
         needed: kernels are chosen by remembered timings, and the engine is verified on the CPU.
     buckets: the numbers of rows that a CUDA engine has launches for; a call uses the next that is not smaller. None:
         the profile's opt and max, and the powers of two between its min and max.
+    quick_tuning: time only those CUDA kernels that ``kernel_cache`` holds, and the best guesses where it holds none.
     kernel_cache: a folder that remembers compiled CUDA kernels.
     threads: how many threads a call uses; None: as many as the process may run on.
     tactics: the backends to try; None: all.
@@ -54,6 +55,7 @@ class BuilderConfig:
     device: str = "cpu"
     target: str | None = None
     buckets: tuple[int, ...] | None = None
+    quick_tuning: bool = False
     kernel_cache: str | Path | None = None
     threads: int | None = None
     tactics: tuple[str, ...] | None = None
@@ -87,7 +89,7 @@ class BuilderConfig:
             object.__setattr__(self, "buckets", sizes)
         if self.precision == "tf32" and self.device != "cuda":
             raise ConfigError('precision "tf32" is a format of NVIDIA GPUs; give device="cuda", or precision="fp32"')
-        for name in ("verify", "progress"):
+        for name in ("verify", "progress", "quick_tuning"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected True or False, got {getattr(self, name)!r}")
         if self.batch is not None:

@@ -96,6 +96,7 @@ class CudaTask(Task):
                 cache=TuningCache(Path(timings) if timings else None, device, SHIPPED / f"{target.name}.json"),
                 kernel_cache=KernelCache(Path(kernels) if kernels else None),
                 timer=timer,
+                quick=self.config.quick_tuning,
             )
             plan = build_cuda_plan(
                 self.graph,

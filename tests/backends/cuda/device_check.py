@@ -133,20 +133,20 @@ def _located(argument: Argument, places: dict[Buffer, int], group: Group) -> tup
             return ("tensormap", tensor_map_record(argument, base))
 
 
-def candidates(group: Group, target: Target) -> Iterator[tuple[str, Sequence[Launch]]]:
-    """Every tactic and configuration that says it can."""
+def candidates(group: Group, target: Target, names: str) -> Iterator[tuple[str, Sequence[Launch]]]:
+    """Every configuration that says it can, of the tactics whose name contains ``names``."""
     for tactic in all_tactics(True):
-        if tactic.supports(group, target):
+        if names in tactic.name and tactic.supports(group, target):
             for configuration in tactic.configurations(group, target):
                 yield f"{tactic.name} {dict(configuration)}", tactic.launches(group, configuration, target)
 
 
 def check_groups(
-    driver: Driver, groups: Sequence[Group], target: Target, cache: KernelCache, most: int = 1000
+    driver: Driver, groups: Sequence[Group], target: Target, cache: KernelCache, most: int = 1000, names: str = ""
 ) -> Iterator[tuple[Group, str, float | str]]:
     """(group, candidate, relative error or why it did not compile) for the distinct ones among ``groups``."""
     distinct = list({group_signature(group): group for group in groups}.values())
-    work = [(group, list(candidates(group, target))[:most]) for group in distinct]
+    work = [(group, list(candidates(group, target, names))[:most]) for group in distinct]
     sources = [launch.kernel for _, found in work for _, launches in found for launch in launches]
     compiled = compile_all(sources, target, cache)
     for group, found in work:
@@ -170,6 +170,7 @@ def main() -> int:
     parser.add_argument("--precision", default="fp16")
     parser.add_argument("--kernels", type=Path)
     parser.add_argument("--most", type=int, default=1000)
+    parser.add_argument("--tactics", default="", help="only those whose name contains this")
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
     from cuda_engine import lowered_network
@@ -178,7 +179,7 @@ def main() -> int:
     target = TARGETS[f"sm_{driver.capability}"]
     groups = [group for name in args.networks for group in lowered_network(name, args.batch, args.precision).groups]
     right, wrong, refused = 0, 0, 0
-    for group, label, found in check_groups(driver, groups, target, KernelCache(args.kernels), args.most):
+    for group, label, found in check_groups(driver, groups, target, KernelCache(args.kernels), args.most, args.tactics):
         limit = TOLERANCE.get(group.y.dtype, 0.0)
         if isinstance(found, str):
             refused += 1

@@ -60,6 +60,7 @@ class _Candidate:
 class Chooser:
     """Chooses for the groups of a build; ``timer`` is None where there is no GPU of the target's kind.
 
+    quick: time only what need not be compiled, and a few guesses where there is nothing else.
     most: so many configurations of each tactic are tried; tactics give their best guesses first.
     """
 
@@ -67,6 +68,7 @@ class Chooser:
     cache: TuningCache
     kernel_cache: KernelCache
     timer: Timer | None = None
+    quick: bool = False
     processes: int | None = None
     most: int = 14
     kernels: dict[str, Kernel] = field(default_factory=dict)
@@ -128,9 +130,15 @@ class Chooser:
             key=lambda candidate: known[candidate.label()] or 0.0,
         )
         fresh = [c for c in found if c.label() not in known and self._refused(c.label()) not in known]
-        if self.timer is not None:
-            return measured[:1] + fresh
-        return measured + fresh[:_GUESSES]
+        if self.timer is None:
+            return measured + fresh[:_GUESSES]
+        if self.quick:
+            fresh = [c for c in fresh if self._at_hand(c, group)] or ([] if measured else fresh[:_GUESSES])
+        return measured[:1] + fresh
+
+    def _at_hand(self, candidate: _Candidate, group: Group) -> bool:
+        launches = candidate.tactic.launches(group, candidate.configuration, self.target)
+        return all(self.kernel_cache.get(kernel_key(each.kernel, self.target)) is not None for each in launches)
 
     @staticmethod
     def _refused(label: str) -> str:

@@ -21,7 +21,7 @@ from trine.runtime.cuda.driver import Driver
 from trine.runtime.cuda.parameters import Addresses, pack_parameters
 from trine.runtime.cuda.plan import Kernel, LaunchRecord
 
-__all__ = ["DeviceTimer"]
+__all__ = ["DeviceTimer", "gpu_for_oneself"]
 
 _POOL_BYTES = 6 << 30
 _PATTERN_BYTES = 64 << 20
@@ -89,7 +89,7 @@ class DeviceTimer:
             self.driver.destroy_graph(graph)
 
     def _measure(self, executable: Any, key: int, rounds: int) -> float:
-        with _gpu_for_oneself(self.driver.ordinal):
+        with gpu_for_oneself(self.driver.ordinal):
             return self._measure_alone(executable, key, rounds)
 
     def _measure_alone(self, executable: Any, key: int, rounds: int) -> float:
@@ -164,7 +164,7 @@ class DeviceTimer:
 
 
 @contextlib.contextmanager
-def _gpu_for_oneself(ordinal: int) -> Iterator[None]:
+def gpu_for_oneself(ordinal: int) -> Iterator[None]:
     """Builds that run side by side take turns in measuring. Where the system has no file locks, they do not."""
     try:
         import fcntl
