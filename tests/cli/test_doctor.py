@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from trine import versions
+from trine.cli import doctor
 
 
 def test_what_is_printed(trine) -> None:
@@ -21,6 +22,20 @@ def test_json(trine) -> None:
     assert document["precisions"]["fp32"]["available"] == "yes"
     assert {"numpy", "openvino", "onnxruntime", "torch", "pillow"} <= {entry["name"] for entry in document["packages"]}
     assert document["cpu"]["usable_cores"] >= 1
+    assert "tf32" not in document["precisions"], "of GPUs, not of CPUs"
+    assert {"cuda-bindings", "triton"} <= {entry["name"] for entry in document["packages"]}
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        (set(), "sees no GPU"),
+        ({"sm_90"}, "trine build --device cuda makes engines for sm_80"),
+        ({"sm_90", "sm_70"}, "; not for sm_70"),
+    ],
+)
+def test_what_is_said_of_gpus(targets: set[str], says: str) -> None:
+    assert says in doctor._cuda_note(targets)
 
 
 def test_what_is_missing_has_its_install_command(trine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 from cli_models import classifier
+from runtime.cuda.sample_plans import plan
 
 from trine.dtypes import DataType
 from trine.engine.manifest import Manifest, TensorInfo
@@ -15,6 +16,7 @@ from trine.engine.portable_graph import PortableGraph
 from trine.errors import ConfigError
 from trine.profile import OptimizationProfile, ShapeRange
 from trine.report import Answer, Fact, Latency, Photo, engine_page, write_page
+from trine.runtime.cuda.plan_bytes import plan_to_bytes
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 VOID = {"meta", "img", "input", "br", "rect", "path", "circle"}
@@ -120,6 +122,19 @@ def test_what_was_chosen_refused_and_why() -> None:
     assert "Found nothing to change: Idle." in html
     assert "Answers</h2>" not in html
     assert "Speed</h2>" not in html
+
+
+def test_launches_on_gpus() -> None:
+    contents = engine()
+    sample = plan(1, 4)
+    evil = tuple({**group, "name": EVIL} for group in sample.buckets[1].groups)
+    sample = replace(sample, device_name=EVIL, buckets=(sample.buckets[0], replace(sample.buckets[1], groups=evil)))
+    html = engine_page(replace(contents, plans={"cpu": b"{}", "cuda_sm_90": plan_to_bytes(sample)}))
+    Balanced(html)
+    assert "On NVIDIA GPUs" in html
+    assert 'class="launches"' in html
+    assert EVIL not in html
+    assert "On NVIDIA GPUs" not in engine_page(contents)
 
 
 def test_light_and_dark() -> None:

@@ -52,6 +52,9 @@ def parser() -> Parser:
         "--percentile", type=argument_type(_percentiles), default=(90.0, 95.0, 99.0), help="which to print (90,95,99)"
     )
     how.add_argument("--streams", "--infStreams", type=positive_int, default=1, help="contexts that run at once (1)")
+    how.add_argument(
+        "--device", help="cpu, cuda, cuda:1, ... (default: the GPU if the engine has kernels for it, else the CPU)"
+    )
     how.add_argument("--threads", type=positive_int, help="threads of each call (default: as built)")
     peers = result.add_argument_group("comparison, interleaved in this process, with the same number of threads")
     peers.add_argument("--vs", metavar="A,B", help="torch, onnxruntime, openvino")
@@ -94,7 +97,7 @@ def execute(options: Namespace) -> int:
         "duration_s": options.duration,
         "iterations": options.iterations,
     }
-    with trine.load(Path(name).expanduser(), threads=options.threads) as engine:
+    with trine.load(Path(name).expanduser(), device=options.device, threads=options.threads) as engine:
         call = _call(engine, options)
         rows = next((array.shape[0] for array in call.inputs.values() if array.ndim), 1)
         runners, setting = [_engine_runner(engine, call, options)], _setting(engine, call, options)

@@ -11,12 +11,15 @@ from trine.cli import console
 from trine.cli.failures import ExitCode
 from trine.cli.parser import Parser, UsageError, argument_type, positive_float, positive_int
 from trine.cli.shapes import ShapeTriple, parse_batch, parse_shapes, shape_ranges
+from trine.errors import ConfigError
 
 if TYPE_CHECKING:
     from trine.cli.sources import Source
     from trine.engine.engine import Engine
 
 __all__ = ["execute", "parser"]
+
+_PRECISION_FLAGS = ("fp16", "bf16", "tf32", "best")
 
 
 def parser() -> Parser:
@@ -30,6 +33,8 @@ def parser() -> Parser:
             "trine build model.onnx --output model.trine",
             "trine build torchvision.models:resnet18 --shapes=1x3x224x224 --batch 1:8:64 -o resnet18.trine",
             "trine build net.py:make --precision best",
+            "trine build model.onnx --device cuda --fp16 --timing-cache h200.json --kernel-cache kernels",
+            "trine build model.onnx --target sm_90 --fp16 --buckets 1,8,64",
             "trine build model.onnx --minShapes=input:1x3x224x224 --optShapes=input:8x3x224x224 \\",
             "    --maxShapes=input:32x3x224x224 --saveEngine=model.trine",
         ],
@@ -51,10 +56,11 @@ def parser() -> Parser:
     precision = result.add_argument_group("precision and accuracy")
     precision.add_argument(
         "--precision",
-        choices=("fp32", "bf16", "fp16", "best"),
-        help="what to compute in (default: fp32); best: the fastest that stays inside the accuracy budget",
+        choices=("fp32", "tf32", "bf16", "fp16", "best"),
+        help="what to compute in (default: fp32); best: the fastest that stays inside the accuracy budget; tf32:"
+        " CUDA only",
     )
-    for name in ("fp16", "bf16", "best"):
+    for name in _PRECISION_FLAGS:
         precision.add_argument(f"--{name}", action="store_true", help=f"the same as --precision {name}")
     precision.add_argument(
         "--accuracy-budget", type=positive_float, metavar="ERROR", help="largest relative error allowed (1e-3)"
@@ -64,7 +70,18 @@ def parser() -> Parser:
     )
     precision.add_argument("--seed", type=int, default=0, help="for the random inputs of timing and verification (0)")
     how = result.add_argument_group("how to build")
-    how.add_argument("--device", default="cpu", help="where the engine runs (cpu)")
+    how.add_argument(
+        "--device", default="cpu", help="cpu (default), or cuda: for NVIDIA GPUs, with a plan for CPUs beside it"
+    )
+    how.add_argument(
+        "--target",
+        metavar="SM",
+        help="the GPU architecture, such as sm_90; needs no GPU (default: that of the GPU here)",
+    )
+    how.add_argument(
+        "--buckets", type=argument_type(_numbers), metavar="1,8,64", help="CUDA: numbers of rows to make launches for"
+    )
+    how.add_argument("--kernel-cache", metavar="DIR", help="CUDA: remember compiled kernels in this folder")
     how.add_argument("--threads", type=positive_int, help="threads for a call (default: all cores)")
     how.add_argument("--tactics", metavar="A,B", help="backends to try: openvino, onnxruntime (default: both)")
     how.add_argument(
@@ -105,6 +122,9 @@ def execute(options: Namespace) -> int:
     settings: dict[str, Any] = {
         "precision": _precision(options),
         "device": options.device,
+        "target": options.target,
+        "buckets": options.buckets,
+        "kernel_cache": Path(options.kernel_cache).expanduser() if options.kernel_cache else None,
         "threads": options.threads,
         "verify": not options.no_verify,
         "accuracy_budget": options.accuracy_budget,
@@ -124,8 +144,15 @@ def execute(options: Namespace) -> int:
     return ExitCode.OK
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"expected numbers of rows such as 1,8,64, got {text!r}") from None
+
+
 def _precision(options: Namespace) -> str:
-    chosen = [name for name in ("fp16", "bf16", "best") if getattr(options, name)]
+    chosen = [name for name in _PRECISION_FLAGS if getattr(options, name)]
     if options.precision and options.precision not in chosen:
         chosen.append(options.precision)
     if len(chosen) > 1:
@@ -167,6 +194,9 @@ def _summary(engine: Engine, output: Path, seconds: float) -> dict[str, Any]:
 
     data = inspect_engine(engine)
     del data["layers"]
+    for plan in data["cuda"]:
+        for bucket in plan["buckets"]:
+            del bucket["groups"]
     return {"engine": str(output), "bytes": output.stat().st_size, "seconds": round(seconds, 3), **data}
 
 
@@ -183,5 +213,7 @@ def _print_summary(engine: Engine, output: Path, seconds: float, options: Namesp
             print(Report.from_json(dict(evidence)))
     from trine.report.markup import size
 
-    made = f"{size(output.stat().st_size)}, {engine.manifest.precision} by {engine.tactic}"
+    targets = [name.removeprefix("cuda_") for name in engine.plans if name.startswith("cuda_")]
+    by = f"cuda for {', '.join(targets)}" if targets else engine.tactic
+    made = f"{size(output.stat().st_size)}, {engine.manifest.precision} by {by}"
     print(f"{output}  {made}, {checked}, {seconds:.1f} s")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-__all__ = ["note", "print_json", "results", "show_log"]
+__all__ = ["note", "print_json", "results", "show_log", "table"]
 
 
 def results() -> Console:
@@ -21,6 +22,16 @@ def results() -> Console:
 
     # A pipe has no width: wide enough that no row is folded, as a program may read it.
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+
+
+def table(*headings: str, numeric: tuple[str, ...] = ()) -> Table:
+    """An empty table; the ``numeric`` columns are aligned to the right."""
+    from rich.table import Table
+
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for heading in headings:
+        made.add_column(heading, justify="right" if heading in numeric else "left", overflow="fold")
+    return made
 
 
 def print_json(document: Any) -> None:

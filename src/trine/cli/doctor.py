@@ -27,8 +27,12 @@ _PACKAGES = (
     ("onnx-ir", False, "building from ONNX files", "'trine[onnx]'"),
     ("onnxscript", False, "building from ONNX files", "'trine[onnx]'"),
     ("torch", False, "building from PyTorch modules", "'trine[torch]'"),
+    ("cuda-bindings", False, "running on NVIDIA GPUs", "'trine[cuda]'"),
+    ("triton", False, "building for NVIDIA GPUs", "'trine[cuda-build]'"),
     ("pillow", False, "trine run photo.jpg", "'trine[images]'"),
 )
+_FOR_GPUS = ("cuda-bindings", "triton")  # of no use without a GPU, but to build for one elsewhere
+_NOT_OF_CPUS = ("best", "tf32")
 # Instruction sets that the backends' kernels use, as Linux names them.
 _FEATURES = {
     "avx2": ("avx2",),
@@ -117,7 +121,7 @@ def _memory_bytes() -> int | None:
 
 
 def _precisions() -> dict[str, dict[str, str]]:
-    """Each precision with "yes" or "no" and the reason, asked of the backends."""
+    """Each precision of CPUs with "yes" or "no" and the reason, asked of the backends."""
     from trine.builder.config import PRECISIONS
     from trine.errors import MissingDependencyError
     from trine.runtime.cpu.openvino_executor import supported_precisions
@@ -125,10 +129,10 @@ def _precisions() -> dict[str, dict[str, str]]:
     try:
         native = supported_precisions()
     except MissingDependencyError as err:
-        return {name: {"available": "unknown", "why": str(err)} for name in PRECISIONS if name != "best"}
+        return {name: {"available": "unknown", "why": str(err)} for name in PRECISIONS if name not in _NOT_OF_CPUS}
     found = {}
     for name in PRECISIONS:
-        if name == "best":
+        if name in _NOT_OF_CPUS:
             continue
         why = "OpenVINO and ONNX Runtime" if name == "fp32" else "OpenVINO computes in it on this CPU"
         if name not in native:
@@ -152,7 +156,7 @@ def _cuda() -> dict[str, Any]:
     number, count = ctypes.c_int(), ctypes.c_int()
     driver.cuDriverGetVersion(ctypes.byref(number))
     driver.cuDeviceGetCount(ctypes.byref(count))
-    devices = []
+    devices: list[dict[str, Any]] = []
     for ordinal in range(count.value):
         device, text, size = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
         major, minor = ctypes.c_int(), ctypes.c_int()
@@ -165,11 +169,23 @@ def _cuda() -> dict[str, Any]:
             {
                 "name": text.value.decode(errors="replace"),
                 "compute_capability": f"{major.value}.{minor.value}",
+                "target": f"sm_{major.value}{minor.value}",
                 "memory_bytes": size.value,
             }
         )
     version = f"{number.value // 1000}.{number.value % 1000 // 10}"
-    return {"driver": version, "devices": devices, "note": "this version of trine builds for CPUs only"}
+    return {"driver": version, "devices": devices, "note": _cuda_note({device["target"] for device in devices})}
+
+
+def _cuda_note(targets: set[str]) -> str:
+    """What can be done with GPUs of these architectures."""
+    from trine.backends.cuda.target import TARGETS
+
+    if not targets:
+        return "the NVIDIA driver sees no GPU"
+    known = f"trine build --device cuda makes engines for {', '.join(TARGETS)}"
+    unknown = sorted(targets - TARGETS.keys())
+    return f"{known}; not for {', '.join(unknown)}" if unknown else known
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -195,7 +211,7 @@ def _print(found: dict[str, Any]) -> None:
     out.print("\n[bold]NVIDIA GPUs[/bold]")
     for device in found["cuda"]["devices"]:
         capability = f"compute capability {device['compute_capability']}"
-        out.print(f"  {escape(device['name'])}, {capability}, {size(device['memory_bytes'])}")
+        out.print(f"  {escape(device['name'])}, {capability} ({device['target']}), {size(device['memory_bytes'])}")
     out.print(f"  {escape(found['cuda']['note'])}")
     out.print("\n[bold]packages[/bold]")
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
@@ -204,7 +220,10 @@ def _print(found: dict[str, Any]) -> None:
         todo = "" if entry["version"] else f"→ {entry['install']}"
         table.add_row("", entry["name"], entry["version"] or absent, entry["for"], escape(todo))
     out.print(table)
-    lacking = [entry for entry in found["packages"] if entry["version"] is None]
+    gpu = bool(found["cuda"]["devices"])
+    lacking = [
+        entry for entry in found["packages"] if entry["version"] is None and (gpu or entry["name"] not in _FOR_GPUS)
+    ]
     if lacking:
         commands = dict.fromkeys(entry["install"] for entry in lacking)
         out.print(f"\nTo get what is missing: {escape(' && '.join(commands))}")

@@ -22,6 +22,7 @@ class ExitCode(enum.IntEnum):
     ENGINE_FILE = 4
     BUILD = 5
     MISSING_PACKAGE = 6
+    DEVICE = 7
     INTERNAL = 70
     INTERRUPTED = 130
     BROKEN_PIPE = 141
@@ -62,6 +63,9 @@ _KINDS: tuple[tuple[type[BaseException], ExitCode, str, str], ...] = (
         "",
     ),
     (errors.BuildError, ExitCode.BUILD, "no tactic could compile the model", "See: trine doctor"),
+    (errors.NoDeviceError, ExitCode.DEVICE, "no GPU here runs this engine", "See: trine doctor"),
+    (errors.DeviceMemoryError, ExitCode.DEVICE, "the GPU has too little free memory", ""),
+    (errors.DeviceError, ExitCode.DEVICE, "the GPU failed", ""),
     (errors.InputError, ExitCode.USAGE, "the input does not fit the engine", ""),
     (errors.ConfigError, ExitCode.USAGE, "the command cannot be run as it is written", ""),
     (OSError, ExitCode.USAGE, "a file cannot be read or written", ""),

@@ -9,7 +9,7 @@ from typing import Any
 
 from trine.cli import console
 from trine.cli.failures import ExitCode
-from trine.cli.parser import Parser
+from trine.cli.parser import Parser, UsageError, positive_int
 
 __all__ = ["execute", "parser"]
 
@@ -24,12 +24,17 @@ def parser() -> Parser:
         [
             "trine inspect model.trine",
             "trine inspect model.trine --layers",
+            "trine inspect model.trine --roofline",
             "trine inspect model.trine --html model.html",
             "trine inspect model.trine --json | jq .operators",
         ],
     )
     result.add_argument("engine", help="the engine file")
     result.add_argument("--layers", action="store_true", help="print every layer (also: --verbose)")
+    result.add_argument(
+        "--roofline", action="store_true", help="for CUDA: each group's time beside what it must take at least"
+    )
+    result.add_argument("--rows", type=positive_int, help="--roofline for this many rows (default: the tuned number)")
     result.add_argument("--html", metavar="FILE", help="write a self-contained page instead")
     return result
 
@@ -40,6 +45,8 @@ def execute(options: Namespace) -> int:
     from trine.engine.inspector import inspect_engine
 
     console.show_log(options)
+    if options.rows and not options.roofline:
+        raise UsageError("--rows says which calls --roofline shows; add --roofline")
     path = Path(options.engine).expanduser()
     contents = read_engine(path)
     if options.html:
@@ -57,6 +64,7 @@ def execute(options: Namespace) -> int:
 def _print(data: dict[str, Any], options: Namespace) -> None:
     from rich.markup import escape
 
+    from trine.cli.roofline import print_cuda_plans, print_roofline
     from trine.report.markup import count, size
 
     out = console.results()
@@ -71,6 +79,8 @@ def _print(data: dict[str, Any], options: Namespace) -> None:
     )
     _print_interface(data)
     _print_tactics(data)
+    if data["cuda"]:
+        print_cuda_plans(data)
     _print_evidence(data)
     work = f", {count(data['macs'])} multiply-adds a row" if data["macs"] else ""
     before, after = data["build"].get("nodes_before"), data["build"].get("nodes_after")
@@ -81,15 +91,9 @@ def _print(data: dict[str, Any], options: Namespace) -> None:
         _print_layers(data)
     else:
         out.print("[dim]  --layers lists them; --html writes a page[/dim]")
-
-
-def _table(*headings: str, numeric: tuple[str, ...] = ()) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in numeric else "left", overflow="fold")
-    return table
+    if options.roofline:
+        out.print()
+        print_roofline(data, options.rows)
 
 
 def _shape(shape: Sequence[int | str] | None) -> str:
@@ -99,7 +103,7 @@ def _shape(shape: Sequence[int | str] | None) -> str:
 def _print_interface(data: dict[str, Any]) -> None:
     from rich.markup import escape
 
-    table = _table("", "name", "dtype", "shape", "min", "opt", "max")
+    table = console.table("", "name", "dtype", "shape", "min", "opt", "max")
     for role in ("inputs", "outputs"):
         for info in data[role]:
             profile = info.get("profile", {})
@@ -112,7 +116,7 @@ def _print_interface(data: dict[str, Any]) -> None:
 def _print_tactics(data: dict[str, Any]) -> None:
     from rich.markup import escape
 
-    table = _table("tactic", "precision", "median ms", "", "why not", numeric=("median ms",))
+    table = console.table("tactic", "precision", "median ms", "", "why not", numeric=("median ms",))
     for tactic in data["tactics"]:
         latency = "" if tactic["latency_ms"] is None else f"{tactic['latency_ms']:.3f}"
         state = "[green]chosen[/green]" if tactic["chosen"] else "refused"
@@ -141,7 +145,7 @@ def _print_layers(data: dict[str, Any]) -> None:
     from trine.report.markup import count
 
     numeric = ("#", "parameters", "multiply-adds")
-    table = _table("#", "operator", "name", "dtype", "gives", "parameters", "multiply-adds", numeric=numeric)
+    table = console.table("#", "operator", "name", "dtype", "gives", "parameters", "multiply-adds", numeric=numeric)
     for layer in data["layers"]:
         first: dict[str, Any] = layer["outputs"][0] if layer["outputs"] else {"dtype": "", "shape": None}
         table.add_row(

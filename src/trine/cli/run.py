@@ -46,6 +46,9 @@ def parser() -> Parser:
     random.add_argument("--batch", type=positive_int, help="rows (default: what the engine is tuned for)")
     random.add_argument("--shapes", type=argument_type(parse_shapes), help="whole shapes: input:1x3x224x224")
     random.add_argument("--seed", type=int, default=0, help="(0)")
+    result.add_argument(
+        "--device", help="cpu, cuda, cuda:1, ... (default: the GPU if the engine has kernels for it, else the CPU)"
+    )
     result.add_argument("--threads", type=positive_int, help="threads for a call (default: as built)")
     return result
 
@@ -64,7 +67,7 @@ def execute(options: Namespace) -> int:
     missing = [file for file in options.files if not Path(file.rpartition("=")[2]).expanduser().exists()]
     if missing:
         raise UsageError(f"{missing[0]}: no such file")
-    with trine.load(Path(options.engine).expanduser(), threads=options.threads) as engine:
+    with trine.load(Path(options.engine).expanduser(), device=options.device, threads=options.threads) as engine:
         if options.files:
             calls = calls_from_files(options.files, engine.manifest, options)
         else:

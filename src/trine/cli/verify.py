@@ -34,6 +34,9 @@ def parser() -> Parser:
         "--tolerance", type=positive_float, help="largest relative error allowed (default: by the engine's precision)"
     )
     result.add_argument("--seed", type=int, default=0, help="for random data (0)")
+    result.add_argument(
+        "--device", help="cpu, cuda, cuda:1, ... (default: the GPU if the engine has kernels for it, else the CPU)"
+    )
     result.add_argument("--threads", type=positive_int, help="threads for a call (default: as built)")
     add_image_options(result)
     return result
@@ -47,7 +50,7 @@ def execute(options: Namespace) -> int:
     from trine.verify.verify_engine import verify
 
     console.show_log(options)
-    with trine.load(Path(options.engine).expanduser(), threads=options.threads) as engine:
+    with trine.load(Path(options.engine).expanduser(), device=options.device, threads=options.threads) as engine:
         shapes = {name: (limits.opt,) * 3 for name, limits in engine.profile.ranges.items()}
         source = load_source(options.source, shapes=shapes, seed=options.seed)
         calls = None

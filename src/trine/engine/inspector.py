@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from trine.engine.inspect_cuda import inspect_cuda_plans
 from trine.engine.manifest import Manifest, TensorInfo
 from trine.engine.onnx_reader import GraphView, NodeView, TensorView, read_graph
 from trine.engine.portable_graph import PortableGraph
@@ -39,9 +40,10 @@ def inspect_engine(engine: Inspectable) -> dict[str, Any]:
     """Everything worth knowing about ``engine``, JSON-able.
 
     Keys: name, source, precision, created, versions, opsets, inputs, outputs, tactic, tactics, stages, passes,
-    build, sizes, operators, layers, macs, evidence. ``macs`` are multiply-accumulates for one row (the first
-    dimension taken as 1, others at the profile's opt), and None for a layer of which they are not known.
-    Raises EngineFormatError when the graph's bytes are damaged.
+    build, sizes, operators, layers, macs, cuda, evidence. ``cuda`` is what
+    inspect_cuda_plans says. ``macs`` are multiply-accumulates for one row (the first dimension taken as 1, others at
+    the profile's opt), and None for a layer of which they are not known.
+    Raises EngineFormatError when the graph's or a CUDA plan's bytes are damaged.
     """
     manifest = engine.manifest
     view = read_graph(engine.graph.model)
@@ -73,6 +75,7 @@ def inspect_engine(engine: Inspectable) -> dict[str, Any]:
         "operators": dict(Counter(layer["op"] for layer in layers).most_common()),
         "layers": layers,
         "macs": sum(layer["macs"] or 0 for layer in layers),
+        "cuda": inspect_cuda_plans(engine.plans),
         "evidence": dict(manifest.evidence) if manifest.evidence is not None else None,
     }
 

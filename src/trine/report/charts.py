@@ -8,7 +8,7 @@ from typing import Any
 
 from trine.report.markup import count, exponent, family, shape_text, size, text
 
-__all__ = ["error_scale", "skyline", "stage_strip"]
+__all__ = ["error_scale", "launch_bars", "skyline", "stage_strip"]
 
 WIDTH, ABOVE, BELOW = 1200.0, 190.0, 110.0
 
@@ -50,6 +50,35 @@ def skyline(layers: Sequence[Mapping[str, Any]]) -> str:
         f'<svg class="skyline" viewBox="0 0 {WIDTH:.0f} {ABOVE + BELOW + 14:.0f}" preserveAspectRatio="none" '
         'role="img" '
         f'aria-label="{len(layers)} layers in order: work above the line, weights below it">{"".join(bars)}</svg>'
+    )
+
+
+def launch_bars(groups: Sequence[Mapping[str, Any]]) -> str:
+    """Every group of launches in order, as high as it takes long; the darker part is what it must take at least."""
+    most = max((group["latency_us"] or group["floor_us"] or 0.0 for group in groups), default=0.0) or 1.0
+    step = WIDTH / max(len(groups), 1)
+    bar = max(step - min(1.5, step * 0.25), 0.4)
+    bars = []
+    for index, group in enumerate(groups):
+        latency, floor = group["latency_us"], group["floor_us"]
+        facts = [f"{index} {group['kind']}", group["name"], group["tactic"]]
+        facts += [f"{latency:.2f} µs"] if latency is not None else []
+        facts += [f"{floor:.2f} µs at least"] if floor is not None else []
+        heights = [("time", latency or 0.0), ("floor", min(floor or 0.0, latency or most))]
+        bars.append(
+            f"<g><title>{text(chr(10).join(fact for fact in facts if fact))}</title>"
+            f'<rect class="hit" x="{index * step:.2f}" y="0" width="{step:.2f}" height="{ABOVE:.0f}"/>'
+            + "".join(
+                f'<rect class="{kind}" x="{index * step:.2f}" y="{ABOVE - ABOVE * value / most:.2f}" '
+                f'width="{bar:.2f}" height="{ABOVE * value / most:.2f}"/>'
+                for kind, value in heights
+                if value
+            )
+            + "</g>"
+        )
+    return (
+        f'<svg class="launches" viewBox="0 0 {WIDTH:.0f} {ABOVE:.0f}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{len(groups)} groups of launches in order, with their times and floors">{"".join(bars)}</svg>'
     )
 
 

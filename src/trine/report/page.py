@@ -39,6 +39,7 @@ def engine_page(
         _section("What goes in and out", sections.interface(data)),
         _section("The network", sections.network(data)),
         _section("Tactics", sections.tactics(data), _tactics_note(data)),
+        *([_section("On NVIDIA GPUs", sections.gpus(data))] if data["cuda"] else []),
         _section("Evidence", sections.evidence(data), _evidence_note(data)),
         _section("How it was built", sections.build(data)),
         _section("Layers", sections.layers(data)),
@@ -87,7 +88,8 @@ def _header(data: dict[str, Any], title: str, lead: str, facts: Sequence[Fact]) 
     else:
         badge = '<span class="verdict bad">outside its accuracy budget</span>'
     figures = "".join(f"<li><b>{text(fact.value)}</b><span>{text(fact.label)}</span></li>" for fact in (*facts, *own))
-    said = lead or f"{data['source']}, built for the CPU in {data['precision']}."
+    where = "NVIDIA GPUs" if data["cuda"] else "the CPU"
+    said = lead or f"{data['source']}, built for {where} in {data['precision']}."
     return (
         f'<header><p class="mark">{_MARK}trine engine</p><h1>{text(title)}</h1>'
         f'<p class="lead">{text(said)} {badge}</p><ul class="facts">{figures}</ul></header>'
@@ -109,6 +111,8 @@ def _worst(report: dict[str, Any]) -> float | None:
 
 def _tactics_note(data: dict[str, Any]) -> str:
     cpu = data["build"].get("cpu")
+    if data["cuda"]:
+        return "Precisions, the fastest first; which kernel computes what is chosen group by group."
     return (
         f"Whole-graph backends, timed at the tuned shape{' on ' + text(cpu) if cpu else ''}." if data["tactics"] else ""
     )

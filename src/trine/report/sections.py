@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trine.report.charts import error_scale, skyline, stage_strip
+from trine.engine.inspect_cuda import tuned_bucket
+from trine.report.charts import error_scale, launch_bars, skyline, stage_strip
 from trine.report.markup import count, exponent, family, shape_text, size, table, text
 
-__all__ = ["build", "evidence", "interface", "layers", "network", "provenance", "tactics"]
+__all__ = ["build", "evidence", "gpus", "interface", "layers", "network", "provenance", "tactics"]
 
 Data = Mapping[str, Any]
 
@@ -85,6 +86,33 @@ def tactics(data: Data) -> str:
             + "</li>"
         )
     return f'<ul class="tactics">{"".join(rows)}</ul>'
+
+
+def gpus(data: Data) -> str:
+    """For each CUDA plan its buckets, and the launches of the tuned one."""
+    parts = []
+    for plan in data["cuda"]:
+        tuned = tuned_bucket(data, plan)
+        rows = [
+            (
+                str(bucket["rows"]),
+                str(bucket["launches"]),
+                size(bucket["arena_bytes"]),
+                "" if bucket["latency_us"] is None else f"{bucket['latency_us']:.1f}",
+                f"{bucket['floor_us']:.1f}",
+            )
+            for bucket in plan["buckets"]
+        ]
+        parts.append(
+            f"<p><b>{text(plan['target'])}</b> in {text(plan['precision'])}: {plan['kernels']} kernels, "
+            f"{size(plan['kernel_bytes'])}; "
+            + (f"timed on {text(plan['device_name'])}" if plan["device_name"] else "built without a GPU")
+            + f'.</p><figure class="chart">{launch_bars(tuned["groups"])}<figcaption><span>first launch</span>'
+            f"<span>{tuned['rows']} rows: time of each group of launches, and the part that no kernel could save</span>"
+            "<span>last launch</span></figcaption></figure>"
+            + table(("rows", "launches", "arena", "&micro;s, sum", "floor &micro;s"), rows, (0, 1, 2, 3, 4))
+        )
+    return "".join(parts)
 
 
 def build(data: Data) -> str:
