@@ -17,6 +17,7 @@ from trine.runtime.cuda.plan_bytes import plan_to_bytes
 from trine.runtime.executor import Executor
 from trine.runtime.runtime import CPU_PLAN
 from trine.verify.inputs import BATCH
+from trine.verify.report import Report
 
 if TYPE_CHECKING:
     from trine.backends.cuda.device_timer import DeviceTimer
@@ -68,6 +69,20 @@ class CudaTask(Task):
         """As they are: narrower is faster."""
         return candidates
 
+    def verify(self, ranked: list[Candidate]) -> tuple[Candidate, Report | None]:
+        """See Task. Raises UnsupportedError for a model that mixes the rows of a batch that varies.
+
+        A call with fewer rows than its bucket is computed beside rows of an earlier one.
+        """
+        chosen, report = super().verify(ranked)
+        independence = None if report is None else report.row_independence
+        if independence is not None and not independence.source_independent and self._rows_vary():
+            raise UnsupportedError(
+                f"{self.imported.name}: the model mixes the rows of a batch, and a CUDA engine computes other rows "
+                "beside those of a call; build for one size: batch=8"
+            )
+        return chosen, report
+
     def finish(self, chosen: Candidate) -> tuple[dict[str, bytes], Plan, Executor]:
         """A plan for CPUs beside the GPU's, so that the engine runs anywhere; it is what runs here without a GPU."""
         assert isinstance(chosen.plan, CudaPlan)
@@ -88,12 +103,14 @@ class CudaTask(Task):
 
         timer = self._timer()
         target = target_named(timer.target_name if timer is not None else str(self.config.target))
-        device = timer.device_name if timer is not None else target.name
+        device = timer.device_name if timer is not None else ""
         timings, kernels = self.config.timing_cache, self.config.kernel_cache
         try:
             chooser = Chooser(
                 target=target,
-                cache=TuningCache(Path(timings) if timings else None, device, SHIPPED / f"{target.name}.json"),
+                cache=TuningCache(
+                    Path(timings) if timings else None, device, target.name, SHIPPED / f"{target.name}.json"
+                ),
                 kernel_cache=KernelCache(Path(kernels) if kernels else None),
                 timer=timer,
                 quick=self.config.quick_tuning,

@@ -1,0 +1,70 @@
+"""Timings in a file: of one GPU for that GPU, of one architecture for builds without a GPU."""
+
+import pytest
+
+from trine.backends.cuda.tuning_cache import TuningCache
+from trine.errors import ConfigError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "folder" / "timings.json"
+
+
+@pytest.fixture
+def written(path):
+    cache = TuningCache(path, "NVIDIA H200", "sm_90")
+    cache.put("g", "a[x=1]", 1.23456)
+    cache.put("g", "b[]", None)
+    cache.save()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("device", "target", "found"),
+    [
+        ("NVIDIA H200", "sm_90", True),
+        ("", "sm_90", True),
+        ("NVIDIA H100", "sm_90", False),
+        ("", "sm_89", False),
+        ("NVIDIA H200", "sm_89", False),
+    ],
+)
+def test_who_may_use_it(written, device, target, found):
+    timings = TuningCache(written, device, target).timings("g")
+    assert timings == ({"a[x=1]": 1.235, "b[]": None} if found else {})
+
+
+def test_two_processes_share_a_file(written):
+    first, second = (TuningCache(written, "NVIDIA H200", "sm_90") for _ in range(2))
+    first.put("h", "a[]", 2.0)
+    second.put("g", "a[x=1]", 3.0)
+    first.save()
+    second.save()
+    merged = TuningCache(written, "NVIDIA H200", "sm_90")
+    assert merged.timings("h") == {"a[]": 2.0}
+    assert merged.timings("g")["a[x=1]"] == 3.0
+    assert [file.name for file in written.parent.iterdir()] == ["timings.json"]
+
+
+def test_ones_own_timings_come_before_the_shipped(written, tmp_path):
+    own = TuningCache(tmp_path / "own.json", "NVIDIA H200", "sm_90", shipped=written)
+    own.put("g", "a[x=1]", 9.0)
+    assert own.timings("g") == {"a[x=1]": 9.0, "b[]": None}
+
+
+def test_nothing_new_writes_nothing(written):
+    before = written.stat().st_mtime_ns
+    TuningCache(written, "", "sm_90").save()
+    assert written.stat().st_mtime_ns == before
+    TuningCache(None, "", "sm_90").save()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"device": "x", "timings": [1]}', '{"device": "x", "timings": {"g": 1}}']
+)
+def test_what_is_no_timing_cache(path, text):
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"timing cache .*not readable"):
+        TuningCache(path, "", "sm_90")
