@@ -82,6 +82,9 @@ def parser() -> Parser:
         "--buckets", type=argument_type(_numbers), metavar="1,8,64", help="CUDA: numbers of rows to make launches for"
     )
     how.add_argument("--kernel-cache", metavar="DIR", help="CUDA: remember compiled kernels in this folder")
+    how.add_argument(
+        "--quick-tuning", action="store_true", help="CUDA: time only the kernels that --kernel-cache holds already"
+    )
     how.add_argument("--threads", type=positive_int, help="threads for a call (default: all cores)")
     how.add_argument("--tactics", metavar="A,B", help="backends to try: openvino, onnxruntime (default: both)")
     how.add_argument(
@@ -124,6 +127,7 @@ def execute(options: Namespace) -> int:
         "device": options.device,
         "target": options.target,
         "buckets": options.buckets,
+        "quick_tuning": options.quick_tuning,
         "kernel_cache": Path(options.kernel_cache).expanduser() if options.kernel_cache else None,
         "threads": options.threads,
         "verify": not options.no_verify,

@@ -5,6 +5,8 @@ import logging
 import numpy as np
 import pytest
 import torch
+from runtime.cuda.recording_driver import RecordingDriver
+from runtime.cuda.sample_plans import address_of
 
 import trine
 from trine.backends.cuda import compiler
@@ -13,6 +15,7 @@ from trine.engine.inspect_cuda import inspect_cuda_plans
 from trine.errors import ConfigError, MissingDependencyError, NoDeviceError, UnsupportedError
 from trine.runtime.cuda import choose_device
 from trine.runtime.cuda import driver as driver_module
+from trine.runtime.cuda.executor import CudaExecutor
 from trine.runtime.cuda.plan_bytes import plan_from_bytes
 
 pytestmark = pytest.mark.skipif(
@@ -106,6 +109,29 @@ def test_every_launch_stays_inside_of_the_arena_and_the_weights(path):
                 assert 0 <= first < end
                 if place == "arena":
                     assert end <= bucket.arena_bytes
+
+
+def test_a_session_takes_the_plan(path):
+    """Every parameter is packed, every address lies in memory that was allocated for it; nothing is computed."""
+    with trine.load(path) as engine:
+        plan = plan_from_bytes(engine.plans["cuda_sm_90"])
+        driver = RecordingDriver()
+        executor = CudaExecutor(plan, engine.inputs, engine.outputs, driver=driver)
+    session = executor.open_session()
+    for rows, bucket in zip((1, 2), plan.buckets, strict=True):
+        session.run([picture(rows).numpy()], [None])
+        graph = driver.graphs[-1]
+        for node, launch in zip(graph.nodes, bucket.launches, strict=True):
+            kernel = plan.kernels[launch.kernel]
+            assert (node.grid, node.threads, node.shared_bytes) == (launch.grid, kernel.threads, kernel.shared_bytes)
+            places = [argument[0] for argument in launch.arguments]
+            if "tensormap" in places:
+                continue  # one argument, several parameters
+            for place, value in zip(places, node.values, strict=False):
+                if place in ("arena", "weight", "input", "output"):
+                    driver.array(address_of(value), np.uint8, 1)
+    executor.close()
+    assert driver.nothing_is_held()
 
 
 def test_it_was_verified_on_the_reference_device(path):
