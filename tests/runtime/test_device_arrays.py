@@ -21,7 +21,8 @@ class OnGpu:
 
     def __init__(self, driver, array, **more):
         self.driver, self.shape, self.dtype = driver, array.shape, array.dtype
-        self.address = driver.allocate(array.nbytes, "an array")
+        with driver.current:
+            self.address = driver.allocate(array.nbytes, "an array")
         self.values[:] = array.reshape(-1)
         self.__cuda_array_interface__ = {
             "shape": array.shape,
@@ -153,7 +154,9 @@ def test_some_here_and_some_there(driver):
 
 def test_closing_a_context_frees_its_memory(driver, context):
     context.execute({"x": rows_of(2)})
+    executor = context._session._executor
     context.close()
+    assert executor.device == "cuda:0"
     assert [block.nbytes for block in driver.device_memory.values()] == [256], "the weights only"
     with pytest.raises(InputError, match="this execution context is closed"):
         context.execute_async({"x": OnGpu(driver, rows_of(2))})

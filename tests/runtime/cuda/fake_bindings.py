@@ -26,6 +26,8 @@ class FakeBindings:
     CUdevice_attribute = SimpleNamespace(
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR="major", CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR="minor"
     )
+    CUDA_KERNEL_NODE_PARAMS = SimpleNamespace
+    CUkernelNodeAttrID = SimpleNamespace(CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION="cluster")
     CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES="shared")
 
     def __init__(self, gpus: int = 1, capability: tuple[int, int] = (9, 0)) -> None:
@@ -38,6 +40,14 @@ class FakeBindings:
             "cuDeviceGetName": lambda size, device: b"NVIDIA Test\0\0",
             "cuMemGetInfo": lambda: (3 << 20, 8 << 20),
         }
+
+    @staticmethod
+    def CUkernelNodeAttrValue() -> SimpleNamespace:  # noqa: N802 - the bindings' name
+        return SimpleNamespace(clusterDim=SimpleNamespace())
+
+    def answer(self, name: str, value: Any) -> None:
+        """From now on."""
+        self._answers[name] = lambda *args: value
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("cu"):

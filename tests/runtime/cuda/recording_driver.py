@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from trine.errors import DeviceLostError, DeviceMemoryError
+from trine.errors import DeviceLostError, DeviceMemoryError, InputError
 from trine.runtime.cuda.parameters import ParameterBlock
 
 Kernel = Callable[["RecordingDriver", tuple[int, int, int], tuple[bytes, ...]], None]
@@ -63,6 +64,8 @@ class RecordingDriver:
         self.modules: list[bytes] = []
         self.handles: set[int] = set()
         self.lost = False
+        self.foreign_streams: set[int] = set()
+        self._threads: list[int] = []  # those whose current GPU this is
         self._random = random.Random(seed)
         self._next_handle = 1000
 
@@ -90,8 +93,15 @@ class RecordingDriver:
 
     # Driver's methods.
 
-    def activate(self) -> None:
-        self._note("activate")
+    @property
+    def current(self) -> Any:
+        return self
+
+    def __enter__(self) -> None:
+        self._threads.append(threading.get_ident())
+
+    def __exit__(self, *args: Any) -> None:
+        self._threads.remove(threading.get_ident())
 
     def close(self) -> None:
         self._note("close")
@@ -138,6 +148,15 @@ class RecordingDriver:
 
     def as_stream(self, handle: int) -> Handle:
         return Handle(handle)
+
+    def check_stream(self, stream: Any) -> None:
+        self._note("check_stream", int(stream))
+        if int(stream) in self.foreign_streams:
+            raise InputError("stream: expected one of cuda:0's, got one of cuda:1's")
+
+    def elapsed_ms(self, before: Any, after: Any) -> float:
+        self._note("elapsed_ms")
+        return 0.5
 
     def destroy_stream(self, stream: Any) -> None:
         self.handles.remove(int(stream))
@@ -187,6 +206,7 @@ class RecordingDriver:
         threads: int,
         shared_bytes: int,
         parameters: ParameterBlock,
+        cluster: tuple[int, int, int] = (1, 1, 1),
     ) -> Node:
         self._note("add_kernel", function)
         assert all(any(node is known for known in graph.nodes) for node in after)
@@ -231,6 +251,8 @@ class RecordingDriver:
     # How.
 
     def _note(self, *call: Any) -> None:
+        anywhere = call[0] in ("close", "encode_tensor_map")  # these need no context
+        assert anywhere or threading.get_ident() in self._threads, f"{call[0]} without a current GPU"
         if self.lost:
             raise DeviceLostError(f"cuda:0: a kernel failed; found in {call[0]}")
         self.calls.append(call)

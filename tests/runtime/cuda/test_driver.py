@@ -5,9 +5,17 @@ import sys
 import pytest
 from runtime.cuda.fake_bindings import FakeBindings
 
-from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, MissingDependencyError, NoDeviceError
+from trine.errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceMemoryError,
+    InputError,
+    MissingDependencyError,
+    NoDeviceError,
+)
 from trine.runtime.cuda import driver as driver_module
 from trine.runtime.cuda.driver import Driver, usable_driver
+from trine.runtime.cuda.parameters import ParameterBlock
 
 
 @pytest.fixture
@@ -72,3 +80,80 @@ def test_without_the_bindings(monkeypatch):
     usable_driver.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"pip install 'trine\[cuda\]'"):
         usable_driver()
+
+
+def names(bindings):
+    return [name for name, _ in bindings.calls]
+
+
+def test_a_thread_that_has_a_gpu_keeps_it(bindings):
+    driver = Driver()  # cuCtxGetCurrent says that there is one
+    assert "cuCtxSetCurrent" not in names(bindings)
+    bindings.calls.clear()
+    with driver.current:
+        driver.memory()
+    assert names(bindings) == ["cuCtxPushCurrent", "cuMemGetInfo", "cuCtxPopCurrent"]
+
+
+def test_a_thread_without_one_gets_it_until_the_driver_is_closed(bindings):
+    bindings.answer("cuCtxGetCurrent", 0)
+    driver = Driver()
+    assert ("cuCtxSetCurrent", (4096,)) in bindings.calls
+    bindings.answer("cuCtxGetCurrent", 4096)
+    driver.close()
+    driver.close()
+    assert names(bindings)[-2:] == ["cuCtxSetCurrent", "cuDevicePrimaryCtxRelease"]
+
+
+def test_the_first_error_is_the_one_that_is_shown(bindings):
+    driver = Driver()
+    bindings.fail["cuCtxPopCurrent"] = "CUDA_ERROR_ILLEGAL_ADDRESS"
+    with pytest.raises(KeyError), driver.current:
+        raise KeyError
+    with pytest.raises(DeviceLostError), driver.current:
+        pass
+
+
+@pytest.mark.parametrize("status", ["CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA_ERROR_INVALID_DEVICE"])
+def test_a_gpu_that_takes_no_work(bindings, status):
+    bindings.fail["cuDevicePrimaryCtxRetain"] = status
+    with pytest.raises(NoDeviceError, match=f"{status} .*the GPU takes no work"):
+        Driver()
+
+
+def test_no_memory_for_a_context(bindings):
+    bindings.fail.update(cuDevicePrimaryCtxRetain="CUDA_ERROR_OUT_OF_MEMORY", cuMemGetInfo="CUDA_ERROR_INVALID_CONTEXT")
+    with pytest.raises(DeviceMemoryError, match="close other programs that use the GPU"):
+        Driver()
+
+
+def test_streams_of_this_gpu_and_of_others(bindings):
+    driver = Driver()
+    bindings.answer("cuStreamGetDevice", 0)
+    driver.check_stream(7)
+    bindings.answer("cuStreamGetDevice", 1)
+    with pytest.raises(InputError, match="stream: expected one of cuda:0's, got one of cuda:1's"):
+        driver.check_stream(7)
+    bindings.fail["cuStreamGetDevice"] = "CUDA_ERROR_INVALID_HANDLE"
+    with pytest.raises(InputError, match=r"got one that is none: .*CUDA_ERROR_INVALID_HANDLE"):
+        driver.check_stream(7)
+    bindings.fail["cuStreamGetDevice"] = "CUDA_ERROR_ILLEGAL_ADDRESS"
+    with pytest.raises(DeviceLostError):
+        driver.check_stream(7)
+
+
+def test_an_old_driver_cannot_say_whose_stream_it_is(bindings, monkeypatch):
+    driver = Driver()
+
+    def missing(stream):
+        raise RuntimeError('Function "cuStreamGetDevice" not found')
+
+    monkeypatch.setattr(bindings, "cuStreamGetDevice", missing, raising=False)
+    driver.check_stream(7)
+
+
+@pytest.mark.parametrize(("cluster", "said"), [((1, 1, 1), 0), ((2, 1, 1), 1)])
+def test_clusters_are_said_to_the_graph(bindings, cluster, said):
+    block = ParameterBlock([bytes(8)])
+    Driver().add_kernel("graph", [], "function", (4, 1, 1), 128, 0, block, cluster)
+    assert names(bindings).count("cuGraphKernelNodeSetAttribute") == said

@@ -8,7 +8,7 @@ import pytest
 from runtime.cuda.recording_driver import RecordingDriver
 from runtime.cuda.sample_plans import STAND_INS, WIDTH, X, Y, answer, plan, rows_of
 
-from trine.errors import DeviceLostError, DeviceMemoryError, InputError, NoDeviceError
+from trine.errors import ConfigError, DeviceLostError, DeviceMemoryError, InputError, NoDeviceError
 from trine.runtime.cuda.executor import CudaExecutor
 
 ROW = WIDTH * 4  # bytes
@@ -73,11 +73,11 @@ def test_only_kernels_of_the_bucket_are_loaded_and_each_once(driver):
 def test_sessions_share_weights_and_have_their_own_arenas(driver):
     executor = executor_of(driver)
     first, second = executor.open_session(), executor.open_session()
-    purposes = [call[2] for call in driver.calls if call[0] == "allocate"]
-    assert purposes == ["the engine's weights", "a context's activations", "a context's activations"]
     x, y = rows_of(2, 1), rows_of(2, 2)
     np.testing.assert_array_equal(run(first, x), answer(x))
     np.testing.assert_array_equal(run(second, y), answer(y))
+    purposes = [call[2] for call in driver.calls if call[0] == "allocate"]
+    assert (purposes.count("the engine's weights"), purposes.count("a context's activations")) == (1, 2)
     pointers = {graph.nodes[1].values[0] for graph in driver.graphs}
     weights = {graph.nodes[1].values[2] for graph in driver.graphs}
     assert (len(pointers), len(weights)) == (2, 1)
@@ -96,8 +96,9 @@ class Device:
 
     def __init__(self, driver, count, rows=4):
         self.driver, self.rows = driver, rows
-        self.inputs = [driver.allocate(rows * ROW, "x") for _ in range(count)]
-        self.outputs = [driver.allocate(rows * ROW, "y") for _ in range(count)]
+        with driver.current:
+            self.inputs = [driver.allocate(rows * ROW, "x") for _ in range(count)]
+            self.outputs = [driver.allocate(rows * ROW, "y") for _ in range(count)]
 
     def call(self, session, index, rows, stream=None):
         x = rows_of(rows, index)
@@ -157,12 +158,14 @@ def test_an_update_that_is_refused_is_made_again(driver, monkeypatch):
 def test_another_stream_waits_for_the_arena(driver):
     session, device = executor_of(driver, 4).open_session(), Device(driver, 1)
     device.call(session, 0, 4)
-    assert driver.count("wait") == 0
+    before = driver.count("wait")
     device.call(session, 0, 4, stream=77)
-    device.call(session, 0, 4, stream=77)
-    assert [call[1] for call in driver.calls if call[0] == "wait"] == [77]
+    device.call(session, 0, 4, stream=77)  # by now it may be another stream of the same handle
     device.call(session, 0, 4)
-    assert driver.count("wait") == 2
+    assert [call[1] for call in driver.calls if call[0] == "wait"][before:] == [77, 77, int(session.stream)]
+    device.call(session, 0, 4)
+    assert driver.count("wait") == before + 3, "the session's own stream is its own order"
+    assert [call[1] for call in driver.calls if call[0] == "check_stream"] == [77]
 
 
 def test_synchronize_waits_for_the_callers_stream_too(driver):
@@ -170,7 +173,7 @@ def test_synchronize_waits_for_the_callers_stream_too(driver):
     device.call(session, 0, 4, stream=77)
     before = len(driver.calls)
     session.synchronize()
-    assert [call[0] for call in driver.calls[before:]] == ["activate", "wait", "synchronize"]
+    assert [call[0] for call in driver.calls[before:]] == ["wait", "synchronize"]
 
 
 def test_staging_memory_grows_and_is_kept(driver):
@@ -196,11 +199,12 @@ def test_out_of_memory_and_then_a_smaller_call():
 def test_no_room_for_a_second_context():
     driver = RecordingDriver(STAND_INS, capacity=600)
     executor = executor_of(driver, 4)
-    first = executor.open_session()
+    first, second = executor.open_session(), executor.open_session()
+    first.poison()
     with pytest.raises(DeviceMemoryError, match="a context's activations"):
-        executor.open_session()
+        second.poison()
     first.close()
-    executor.open_session()
+    second.poison()
 
 
 def test_no_room_for_the_weights():
@@ -270,4 +274,117 @@ def test_sessions_in_threads(driver):
     assert not problems
     assert driver.modules == [b"code 0", b"code 1", b"code 2"]
     executor.close()
+    assert driver.nothing_is_held()
+
+
+def test_the_arena_grows_with_the_buckets_in_use(driver):
+    session, device = executor_of(driver, 1, 4).open_session(), Device(driver, 1)
+    arenas = [call[1] for call in driver.calls if call[2:] == ("a context's activations",)]
+    assert not arenas, "nothing before the first call"
+    for rows in (1, 3, 1, 4):
+        device.call(session, 0, rows, stream=77)
+    arenas = [call[1] for call in driver.calls if call[2:] == ("a context's activations",)]
+    assert arenas == [2 * ROW, 8 * ROW]
+    assert driver.count("free") == 1
+    assert sum(graph.alive for graph in driver.graphs) == 3, "graphs of the old arena are gone"
+
+
+def test_the_old_arena_is_freed_only_when_the_callers_stream_is_done_with_it(driver):
+    session, device = executor_of(driver, 1, 4).open_session(), Device(driver, 1)
+    device.call(session, 0, 1, stream=77)
+    driver.calls.clear()
+    device.call(session, 0, 4, stream=78)
+    names = [call[0] for call in driver.calls]
+    assert names.index("wait") < names.index("synchronize") < names.index("free") < names.index("launch")
+
+
+def test_no_room_for_a_larger_bucket_and_then_a_smaller_call():
+    driver = RecordingDriver(STAND_INS, capacity=4096 + 1200)
+    executor = executor_of(driver, 1, 200)
+    session, device = executor.open_session(), Device(driver, 1, 1)
+    device.call(session, 0, 1)
+    with pytest.raises(DeviceMemoryError, match="a context's activations needs 4800 bytes"):
+        session.run_device(device.inputs, device.outputs, 150, None)
+    device.call(session, 0, 1)
+    device.call(session, 0, 1, stream=77)
+
+
+def test_a_poisoned_arena_does_not_show(driver):
+    session = executor_of(driver, 1, 4).open_session()
+    for rows in (4, 3, 1):
+        session.poison()
+        x = rows_of(rows)
+        np.testing.assert_array_equal(run(session, x), answer(x))
+
+
+def test_all_graphs_at_once_if_asked(driver):
+    executor = CudaExecutor(plan(1, 4, 8), (X,), (Y,), driver=driver, capture="build")
+    session = executor.open_session()
+    assert (driver.count("instantiate"), driver.count("load_module")) == (3, 3)
+    assert [call[1] for call in driver.calls if call[2:] == ("a context's activations",)] == [16 * ROW]
+    for rows in (1, 3, 8):
+        x = rows_of(rows)
+        np.testing.assert_array_equal(run(session, x), answer(x))
+    assert (driver.count("instantiate"), driver.count("update_kernel")) == (3, 6), "the edges only"
+    executor.close()
+    assert driver.nothing_is_held()
+
+
+def test_no_room_for_all_graphs_at_once():
+    driver = RecordingDriver(STAND_INS, capacity=4096)
+    executor = CudaExecutor(plan(1, 200), (X,), (Y,), driver=driver, capture="build")
+    with pytest.raises(DeviceMemoryError):
+        executor.open_session()
+    executor.close()
+    assert driver.nothing_is_held()
+
+
+def test_an_unknown_time_to_capture(driver):
+    with pytest.raises(ConfigError, match='capture: \'never\' is unknown; allowed: "first_use", "build"'):
+        CudaExecutor(plan(), (X,), (Y,), driver=driver, capture="never")
+
+
+def test_a_stream_of_another_gpu(driver):
+    session, device = executor_of(driver, 4).open_session(), Device(driver, 1)
+    driver.foreign_streams.add(99)
+    with pytest.raises(InputError, match="one of cuda:1"):
+        device.call(session, 0, 4, stream=99)
+    assert not driver.count("launch")
+    device.call(session, 0, 4, stream=77)
+
+
+def test_a_call_that_ends_in_the_middle_is_waited_for(driver, monkeypatch):
+    session, device = executor_of(driver, 1, 4).open_session(), Device(driver, 1, 8)
+    launches = driver.launch
+
+    def second_fails(executable, stream):
+        if driver.count("launch") == 1:
+            raise DeviceMemoryError("no")
+        launches(executable, stream)
+
+    monkeypatch.setattr(driver, "launch", second_fails)
+    with pytest.raises(DeviceMemoryError):
+        session.run_device(device.inputs, device.outputs, 8, 77)
+    assert (driver.calls[-1][0], driver.calls[-1][2]) == ("record", 77)
+
+
+def test_each_launch_is_timed_by_itself(driver):
+    executor = executor_of(driver, 1, 4)
+    session = executor.open_session()
+    assert session.time_launches(3) == [25.0] * 3  # the recording driver's events are 0.5 ms apart
+    graphs = [[node.function for node in graph.nodes] for graph in driver.graphs[1:]]
+    assert graphs == [["copy_in"] * 20, ["double"] * 20, ["copy_out"] * 20]
+    for graph in driver.graphs[1:]:
+        assert all(node.after == [previous] for previous, node in zip(graph.nodes, graph.nodes[1:], strict=False))
+    x = rows_of(3)
+    np.testing.assert_array_equal(run(session, x), answer(x))
+    executor.close()
+    assert driver.nothing_is_held()
+
+
+def test_an_executor_that_is_forgotten_frees_its_weights(driver):
+    executor = executor_of(driver)
+    run(executor.open_session(), rows_of(2))
+    del executor
+    gc.collect()
     assert driver.nothing_is_held()

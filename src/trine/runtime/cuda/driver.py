@@ -2,74 +2,64 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, MissingDependencyError, NoDeviceError
+from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, InputError, NoDeviceError
+from trine.runtime.cuda.bindings import KERNEL_FAULTS, usable_driver
 from trine.runtime.cuda.parameters import ParameterBlock
+from trine.runtime.cuda.tensor_map import encode_tensor_map
 
 __all__ = ["Driver", "usable_driver"]
 
 _MIB = 1 << 20
-_LOST = {
-    "CUDA_ERROR_ILLEGAL_ADDRESS",
-    "CUDA_ERROR_LAUNCH_FAILED",
-    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
-    "CUDA_ERROR_MISALIGNED_ADDRESS",
-    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
-    "CUDA_ERROR_INVALID_PC",
-    "CUDA_ERROR_HARDWARE_STACK_ERROR",
-    "CUDA_ERROR_LAUNCH_TIMEOUT",
-    "CUDA_ERROR_ECC_UNCORRECTABLE",
-    "CUDA_ERROR_TENSOR_MAP",
-}
-_ELEMENT_TYPES = {
-    "fp16": "CU_TENSOR_MAP_DATA_TYPE_FLOAT16",
-    "bf16": "CU_TENSOR_MAP_DATA_TYPE_BFLOAT16",
-    "fp32": "CU_TENSOR_MAP_DATA_TYPE_FLOAT32",
-    "int8": "CU_TENSOR_MAP_DATA_TYPE_UINT8",
-    "uint8": "CU_TENSOR_MAP_DATA_TYPE_UINT8",
-}
-_ITEM_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "int8": 1, "uint8": 1}
 
 
-@functools.cache
-def usable_driver() -> Any:
-    """The bindings, with the driver started.
+class _Current:
+    """Makes a context the calling thread's, and afterwards the one that was before: PyTorch may be at another GPU."""
 
-    Raises MissingDependencyError without the bindings, NoDeviceError without a driver or a GPU.
-    """
-    try:
-        from cuda.bindings import driver as cu
-    except ImportError as err:
-        raise MissingDependencyError(
-            "running on an NVIDIA GPU needs cuda-bindings: pip install 'trine[cuda]'", name="cuda.bindings"
-        ) from err
-    try:
-        ctypes.CDLL("libcuda.so.1")
-        (status,) = cu.cuInit(0)
-    except (OSError, RuntimeError) as err:
-        raise NoDeviceError(f"no NVIDIA driver (libcuda) is installed here: {err}") from err
-    if int(status) != 0:
-        raise NoDeviceError(f"the NVIDIA driver does not start: {status.name}; see that a GPU is there with nvidia-smi")
-    return cu
+    __slots__ = ("_call", "_context")
+
+    def __init__(self, call: Any, context: Any) -> None:
+        self._call, self._context = call, context
+
+    def __enter__(self) -> None:
+        self._call("cuCtxPushCurrent", self._context)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            self._call("cuCtxPopCurrent")
+        except DeviceError:
+            if error is None:  # else it says the same less clearly
+                raise
 
 
 class Driver:
-    """One GPU's primary context, which PyTorch and CuPy use too. Handles are the bindings' own objects."""
+    """A GpuDriver by its primary context, which PyTorch and CuPy use too. Handles are the bindings' own objects."""
 
     def __init__(self, ordinal: int = 0) -> None:
-        """Raises NoDeviceError when there is no such GPU."""
+        """The GPU becomes the calling thread's if that has none yet.
+
+        Raises NoDeviceError when there is no such GPU, or when it takes no work.
+        """
         self.cu = usable_driver()
+        self.ordinal = ordinal
         count = self._call("cuDeviceGetCount")
         if not 0 <= ordinal < count:
             raise NoDeviceError(f"cuda:{ordinal}: there {'is' if count == 1 else 'are'} {count} GPU(s) here")
-        self.ordinal = ordinal
         self.device = self._call("cuDeviceGet", ordinal)
-        self._context = self._call("cuDevicePrimaryCtxRetain", self.device)
-        self.activate()
+        try:
+            self._context = self._call("cuDevicePrimaryCtxRetain", self.device)
+        except (DeviceMemoryError, NoDeviceError):
+            raise
+        except DeviceError as err:
+            raise NoDeviceError(f"{err}: the GPU takes no work; see with nvidia-smi whether others hold it") from err
+        self.current = _Current(self._call, self._context)
+        self._closed = False
+        self._activated = int(self._call("cuCtxGetCurrent")) == 0
+        if self._activated:
+            self.activate()
 
     def _call(self, function: str, *args: Any) -> Any:
         status, *results = getattr(self.cu, function)(*args)
@@ -78,7 +68,7 @@ class Driver:
         return results[0] if len(results) == 1 else tuple(results) or None
 
     def _refuse(self, function: str, name: str) -> None:
-        if name in _LOST:
+        if name in KERNEL_FAULTS:
             raise DeviceLostError(
                 f"cuda:{self.ordinal}: {name} in {function}: a kernel failed, and this process can no longer use the "
                 "GPU; start it anew, and report the engine that did this"
@@ -93,16 +83,23 @@ class Driver:
         raise DeviceError(f"cuda:{self.ordinal}: {name} in {function}")
 
     def _memory_left(self) -> str:
-        free, total = self.memory()
+        try:
+            free, total = self.memory()
+        except DeviceError:  # there is not even a context to ask in
+            return "close other programs that use the GPU"
         return f"{free // _MIB} of {total // _MIB} MiB are free; close other engines, or build with a smaller batch"
 
     def activate(self) -> None:
-        """Make this GPU's context the calling thread's."""
+        """Make this GPU's context the calling thread's from now on, for programs that use nothing else."""
         self._call("cuCtxSetCurrent", self._context)
 
     def close(self) -> None:
-        """Let go of the context."""
-        self._call("cuDevicePrimaryCtxRelease", self.device)
+        """Let go of the context; once is enough. It ends when PyTorch, CuPy and others have let go of it too."""
+        if not self._closed:
+            self._closed = True
+            if self._activated and int(self._call("cuCtxGetCurrent")) == int(self._context):
+                self._call("cuCtxSetCurrent", None)
+            self._call("cuDevicePrimaryCtxRelease", self.device)
 
     @functools.cached_property
     def capability(self) -> int:
@@ -171,6 +168,19 @@ class Driver:
         """The stream of another library, by its handle."""
         return self.cu.CUstream(handle)
 
+    def check_stream(self, stream: Any) -> None:
+        """Raises InputError for a stream of another GPU, or one that no longer exists."""
+        try:
+            device = self._call("cuStreamGetDevice", stream)
+        except DeviceLostError:
+            raise
+        except DeviceError as err:
+            raise InputError(f"stream: expected one of cuda:{self.ordinal}'s, got one that is none: {err}") from err
+        except RuntimeError:  # drivers before 12.8 cannot say
+            return
+        if int(device) != int(self.device):
+            raise InputError(f"stream: expected one of cuda:{self.ordinal}'s, got one of cuda:{int(device)}'s")
+
     def destroy_stream(self, stream: Any) -> None:
         """Of ``stream``."""
         self._call("cuStreamDestroy", stream)
@@ -219,44 +229,8 @@ class Driver:
         return function
 
     def encode_tensor_map(self, description: Mapping[str, Any], address: int) -> bytes:
-        """The 128 bytes of a TMA descriptor. Shape, strides and box come outermost first; the driver wants the
-        opposite, and no stride for the innermost axis."""
-        cu = self.cu
-        size = _ITEM_BYTES[description["dtype"]]
-        shape = [cu.cuuint64_t(n) for n in reversed(description["shape"])]
-        strides = [cu.cuuint64_t(n * size) for n in list(reversed(description["strides"]))[1:]]
-        width = f"{description['swizzle']}B" if description["swizzle"] else "NONE"
-        swizzle = getattr(cu.CUtensorMapSwizzle, f"CU_TENSOR_MAP_SWIZZLE_{width}")
-        common = (
-            cu.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
-            swizzle,
-            cu.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-            cu.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-        )
-        kind = getattr(cu.CUtensorMapDataType, _ELEMENT_TYPES[description["dtype"]])
-        rank = len(shape)
-        ones = [cu.cuuint32_t(1)] * rank
-        im2col = description["im2col"]
-        if im2col is None:
-            box = [cu.cuuint32_t(n) for n in reversed(description["box"])]
-            found = self._call("cuTensorMapEncodeTiled", kind, rank, address, shape, strides, box, ones, *common)
-        else:
-            steps = [cu.cuuint32_t(n) for n in reversed(im2col.get("steps") or [1] * rank)]
-            found = self._call(
-                "cuTensorMapEncodeIm2col",
-                kind,
-                rank,
-                address,
-                shape,
-                strides,
-                list(reversed(im2col["lower"])),
-                list(reversed(im2col["upper"])),
-                im2col["channels"],
-                im2col["pixels"],
-                steps,
-                *common,
-            )
-        return ctypes.string_at(found.getPtr(), 128)
+        """The 128 bytes of a TMA descriptor."""
+        return encode_tensor_map(self.cu, self._call, description, address)
 
     # Graphs.
 
@@ -273,10 +247,17 @@ class Driver:
         threads: int,
         shared_bytes: int,
         parameters: ParameterBlock,
+        cluster: tuple[int, int, int] = (1, 1, 1),
     ) -> Any:
         """A kernel node that runs after the nodes ``after``. The driver copies the parameters."""
         params = self._node_parameters(function, grid, threads, shared_bytes, parameters)
-        return self._call("cuGraphAddKernelNode", graph, list(after), len(after), params)
+        node = self._call("cuGraphAddKernelNode", graph, list(after), len(after), params)
+        if cluster != (1, 1, 1):
+            value = self.cu.CUkernelNodeAttrValue()
+            value.clusterDim.x, value.clusterDim.y, value.clusterDim.z = cluster
+            kind = self.cu.CUkernelNodeAttrID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+            self._call("cuGraphKernelNodeSetAttribute", node, kind, value)
+        return node
 
     def _node_parameters(
         self, function: Any, grid: tuple[int, int, int], threads: int, shared_bytes: int, parameters: ParameterBlock

@@ -1,15 +1,20 @@
-"""A bucket's launches as a CUDA graph: which must wait for which, and how one graph serves changing callers."""
+"""A bucket's launches as a CUDA graph: which must wait for which, and how a few graphs serve changing callers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trine.errors import DeviceError
+from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.cuda.parameters import Addresses, is_edge, pack_parameters
 from trine.runtime.cuda.plan import Bucket, Kernel, LaunchRecord
 
-__all__ = ["BucketGraph", "dependencies"]
+__all__ = ["BucketGraph", "GraphsOfBucket", "dependencies"]
+
+# A caller that goes round a few sets of buffers finds a graph for each; past that, the one longest unused is changed.
+_KEPT = 8
 
 
 def dependencies(launches: Sequence[LaunchRecord]) -> list[list[int]]:
@@ -48,34 +53,42 @@ class BucketGraph:
     """An executable graph. ``run`` sets what depends on the call only when it has changed since the last."""
 
     def __init__(
-        self, driver: Any, bucket: Bucket, kernels: Sequence[Kernel], functions: Sequence[Any], addresses: Addresses
+        self,
+        driver: GpuDriver,
+        bucket: Bucket,
+        kernels: Sequence[Kernel],
+        functions: Sequence[Any],
+        waits: Sequence[Sequence[int]],
+        addresses: Addresses,
     ) -> None:
-        """``functions``: the driver's handle for each kernel, loaded for those that the bucket uses."""
-        self._driver, self._bucket, self._kernels, self._functions = driver, bucket, kernels, functions
+        """``functions``: the driver's handle for each kernel, loaded for those that the bucket uses. ``waits``: what
+        ``dependencies`` gives for the bucket's launches."""
+        self._driver, self._kernels, self._functions = driver, kernels, functions
         self._addresses: Addresses | None = addresses
         self._edges: list[tuple[LaunchRecord, Any]] = []
         self._graph = driver.graph()
         try:
-            self._fill(addresses)
+            self._fill(bucket, waits, addresses)
             self._executable = driver.instantiate(self._graph)
         except DeviceError:
             driver.destroy_graph(self._graph)
             raise
 
-    def _fill(self, addresses: Addresses) -> None:
-        driver, bucket, kernels, functions = self._driver, self._bucket, self._kernels, self._functions
+    def _fill(self, bucket: Bucket, waits: Sequence[Sequence[int]], addresses: Addresses) -> None:
+        driver = self._driver
         nodes: list[Any] = []
-        for record, waits in zip(bucket.launches, dependencies(bucket.launches), strict=True):
-            kernel = kernels[record.kernel]
+        for record, before in zip(bucket.launches, waits, strict=True):
+            kernel = self._kernels[record.kernel]
             block = pack_parameters(kernel, record, addresses, driver.encode_tensor_map)
             node = driver.add_kernel(
                 self._graph,
-                [nodes[index] for index in waits],
-                functions[record.kernel],
+                [nodes[index] for index in before],
+                self._functions[record.kernel],
                 record.grid,
                 kernel.threads,
                 kernel.shared_bytes,
                 block,
+                kernel.cluster,
             )
             nodes.append(node)
             if is_edge(record):
@@ -104,3 +117,40 @@ class BucketGraph:
         """Free the graph."""
         self._driver.destroy_executable(self._executable)
         self._driver.destroy_graph(self._graph)
+
+
+class GraphsOfBucket:
+    """A session's graphs of one bucket, each found by what it was last launched with."""
+
+    def __init__(self, make: Callable[[Addresses], BucketGraph]) -> None:
+        self._make = make
+        self._graphs: OrderedDict[Addresses, BucketGraph] = OrderedDict()
+        self._spare: BucketGraph | None = None
+
+    def prepare(self, addresses: Addresses) -> None:
+        """Make a graph for a first call to come, with whichever addresses."""
+        if not self._graphs and self._spare is None:
+            self._spare = self._make(addresses)
+
+    def find(self, addresses: Addresses) -> BucketGraph:
+        """The graph for these addresses; else a new one, or the one longest unused, which its ``run`` will change."""
+        graph = self._graphs.get(addresses)
+        if graph is not None:
+            self._graphs.move_to_end(addresses)
+            return graph
+        if self._spare is not None:
+            graph, self._spare = self._spare, None
+        elif len(self._graphs) < _KEPT:
+            graph = self._make(addresses)
+        else:
+            graph = self._graphs.popitem(last=False)[1]
+        self._graphs[addresses] = graph
+        return graph
+
+    def close(self) -> None:
+        """Free them all; they can be made again."""
+        graphs = [*self._graphs.values(), *([self._spare] if self._spare else [])]
+        self._graphs.clear()
+        self._spare = None
+        for graph in graphs:
+            graph.close()

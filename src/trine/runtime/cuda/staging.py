@@ -11,6 +11,7 @@ import numpy as np
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.errors import DeviceMemoryError
+from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.cuda.plan import CudaPlan
 
 __all__ = ["Staging", "item_bytes"]
@@ -24,7 +25,7 @@ def item_bytes(dtype: str) -> int:
 class Staging:
     """Memory for a session's NumPy calls, made at the first and grown when a call has more rows than any before."""
 
-    def __init__(self, driver: Any, plan: CudaPlan, outputs: Sequence[TensorInfo]) -> None:
+    def __init__(self, driver: GpuDriver, plan: CudaPlan, outputs: Sequence[TensorInfo]) -> None:
         self._driver, self._plan = driver, plan
         self._dtypes = [info.dtype.numpy for info in outputs]
         self._rows = 0
@@ -64,6 +65,12 @@ class Staging:
             target.reshape(-1).view(np.uint8)[:] = pinned[:size]
             results.append(target)
         return results
+
+    def clear(self, rows: int, stream: Any) -> None:
+        """Make the device's inputs, for this many rows, zeros."""
+        self._grow(rows)
+        for address, pinned in zip(self.inputs, self._pinned_inputs, strict=True):
+            self._driver.fill(address, 0, pinned.size, stream)
 
     def _grow(self, rows: int) -> None:
         if rows <= self._rows:

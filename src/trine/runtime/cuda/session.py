@@ -1,0 +1,213 @@
+"""CudaSession: one caller's memory and stream over an executor's kernels and weights."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trine.errors import DeviceError, DeviceLostError, InputError
+from trine.runtime.cuda.graph import GraphsOfBucket
+from trine.runtime.cuda.launch_times import launch_times
+from trine.runtime.cuda.parameters import Addresses
+from trine.runtime.cuda.staging import Staging, item_bytes
+
+if TYPE_CHECKING:
+    from trine.runtime.cuda.executor import CudaExecutor
+
+__all__ = ["CudaSession"]
+
+
+class CudaSession:
+    """One caller's activations, staging memory and stream. Not to be shared between threads at one time.
+
+    The arena, where activations lie, is as large as the buckets used so far need.
+    """
+
+    writes_in_place = False
+
+    def __init__(self, executor: CudaExecutor) -> None:
+        """Raises DeviceMemoryError when all buckets are prepared at once and do not fit."""
+        self._executor = executor
+        self._driver = driver = executor.driver
+        self._plan = plan = executor.plan
+        self._arena = self._arena_bytes = 0
+        self._closed = True  # until there is something to free
+        self.stream = driver.stream()
+        self._finished = driver.event()  # of the last call, on whichever stream
+        self._closed = False
+        self._foreign = 0  # the caller's stream that was last seen to be one of this GPU
+        self._on_own_stream = True  # the last call
+        self._graphs = [
+            GraphsOfBucket(lambda addresses, index=index: executor.new_graph(index, addresses))  # type: ignore[misc]
+            for index in range(len(plan.buckets))
+        ]
+        self._staging = Staging(driver, plan, executor.outputs)
+        if executor.capture == "build":
+            try:
+                self.capture()
+            except DeviceError:
+                self.close()
+                raise
+
+    @property
+    def ordinal(self) -> int:
+        """Which GPU: 0 for cuda:0."""
+        return self._driver.ordinal
+
+    def rows_of(self, shapes: Sequence[tuple[int, ...]]) -> int:
+        """How many rows a call with these input shapes has. Raises InputError when inputs disagree."""
+        if not self._plan.rows_vary:
+            return self._plan.buckets[0].rows
+        counts = {shape[0] for shape in shapes}
+        if len(counts) != 1:
+            raise InputError(f"inputs have {sorted(counts)} rows; they must agree")
+        return counts.pop()
+
+    def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """See Session: NumPy through pinned memory. Returns when the answers are there."""
+        with self._driver.current:
+            rows = self.rows_of([array.shape for array in inputs])
+            self._staging.send(inputs, rows, self.stream)
+            self.run_device(self._staging.inputs, self._staging.outputs, rows, None)
+            return self._staging.fetch(outputs, rows, self.stream)
+
+    def run_device(self, inputs: Sequence[int], outputs: Sequence[int], rows: int, stream: Any) -> None:
+        """Queue a call on ``stream`` (a handle, or the driver's own; None: the session's), on device memory at these
+        addresses.
+
+        Returns at once. More rows than the largest bucket are answered piece by piece.
+
+        Raises InputError for a stream of another GPU, DeviceMemoryError when the activations do not fit.
+        """
+        with self._driver.current:
+            stream = self._begin(stream)
+            try:
+                done = 0
+                while done < rows:
+                    count = min(rows - done, self._plan.buckets[-1].rows)
+                    index = self._bucket_for(count)
+                    self._wait_for_arena(self._plan.buckets[index].arena_bytes, stream)
+                    addresses = self._addresses(
+                        _advanced(inputs, self._plan.inputs, done), _advanced(outputs, self._plan.outputs, done), count
+                    )
+                    self._graphs[index].find(addresses).run(addresses, stream)
+                    done += count
+            finally:  # also of a call of which only some pieces began
+                self._driver.record(self._finished, stream)
+
+    def _begin(self, stream: Any) -> Any:
+        """The stream as the driver has it; it waits for the call before."""
+        driver = self._driver
+        handle = int(self.stream if stream is None else stream)
+        if handle == int(self.stream):
+            if not self._on_own_stream:
+                driver.wait(self.stream, self._finished)
+                self._on_own_stream = True
+            return self.stream
+        stream = driver.as_stream(handle)
+        if handle != self._foreign:
+            driver.check_stream(stream)
+            self._foreign = handle
+        # Even for the stream of the call before: it may be another one by now that was given the same handle.
+        driver.wait(stream, self._finished)
+        self._on_own_stream = False
+        return stream
+
+    def _wait_for_arena(self, nbytes: int, stream: Any) -> None:
+        """Grow the arena to ``nbytes``, which forgets all graphs: their addresses are of the old one."""
+        if self._arena and nbytes <= self._arena_bytes:
+            return
+        driver = self._driver
+        if self._arena:
+            driver.record(self._finished, stream)
+            self.synchronize()
+            for graphs in self._graphs:
+                graphs.close()
+            old, self._arena = self._arena, 0
+            driver.free(old)
+        self._arena = driver.allocate(nbytes, "a context's activations")
+        self._arena_bytes = nbytes
+        driver.fill(self._arena, 0, nbytes, stream)
+
+    def _bucket_for(self, rows: int) -> int:
+        return next(
+            (index for index, bucket in enumerate(self._plan.buckets) if bucket.rows >= rows),
+            len(self._plan.buckets) - 1,
+        )
+
+    def _addresses(self, inputs: Sequence[int], outputs: Sequence[int], rows: int) -> Addresses:
+        return Addresses(self._arena, self._executor.weights, tuple(inputs), tuple(outputs), rows)
+
+    def synchronize(self) -> None:
+        """Wait for everything that the session was given, on whichever stream."""
+        with self._driver.current:
+            self._driver.wait(self.stream, self._finished)
+            self._driver.synchronize(self.stream)
+
+    def capture(self) -> None:
+        """Make a graph for every bucket now rather than at its first call."""
+        with self._driver.current:
+            stream = self._begin(None)
+            self._wait_for_arena(self._executor.arena_bytes, stream)
+            self._driver.record(self._finished, stream)
+            for bucket, graphs in zip(self._plan.buckets, self._graphs, strict=True):
+                inputs, outputs = ([self._arena] * len(each) for each in (self._plan.inputs, self._plan.outputs))
+                graphs.prepare(self._addresses(inputs, outputs, bucket.rows))
+
+    def poison(self, byte: int = 0xFF) -> None:
+        """Fill the arena, by default with NaN: what a call reads without having written shows in its answer."""
+        with self._driver.current:
+            stream = self._begin(None)
+            self._wait_for_arena(self._executor.arena_bytes, stream)
+            self._driver.fill(self._arena, byte, self._arena_bytes, stream)
+            self._driver.record(self._finished, stream)
+
+    def time_launches(self, rows: int) -> list[float]:
+        """Microseconds for each launch of the bucket that answers ``rows`` rows, each repeated by itself.
+
+        Inputs are zeros.
+        """
+        with self._driver.current:
+            index = self._bucket_for(rows)
+            bucket = self._plan.buckets[index]
+            self._staging.clear(bucket.rows, self.stream)
+            self.run_device(self._staging.inputs, self._staging.outputs, bucket.rows, None)
+            addresses = self._addresses(self._staging.inputs, self._staging.outputs, bucket.rows)
+            functions = self._executor.functions(bucket)
+            return launch_times(self._driver, bucket, self._plan.kernels, functions, addresses, self.stream)
+
+    def close(self) -> None:
+        """Free the session's memory, once what it was given has run."""
+        if self._closed:
+            return
+        self._closed = True
+        driver = self._driver
+        with contextlib.suppress(DeviceLostError), driver.current:  # lost: then there is nothing left to free
+            self.synchronize()
+            for graphs in self._graphs:
+                graphs.close()
+            self._staging.close()
+            if self._arena:
+                driver.free(self._arena)
+                self._arena = 0
+            driver.destroy_event(self._finished)
+            driver.destroy_stream(self.stream)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and not sys.is_finalizing():
+            with contextlib.suppress(DeviceError):
+                self.close()
+
+
+def _advanced(addresses: Sequence[int], shapes: Sequence[tuple[tuple[int, ...], str]], rows: int) -> Sequence[int]:
+    """Where the row after ``rows`` rows begins in each."""
+    if rows == 0:
+        return addresses
+    return [
+        address + rows * int(np.prod(shape, dtype=np.int64)) * item_bytes(dtype)
+        for address, (shape, dtype) in zip(addresses, shapes, strict=True)
+    ]
