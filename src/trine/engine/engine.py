@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trine.engine.format import engine_to_bytes, write_engine
+from trine.engine.format import EngineContents, engine_to_bytes, write_engine
 from trine.engine.manifest import Manifest, TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import InputError
@@ -125,11 +125,18 @@ class Engine:
 
     def save(self, path: str | Path) -> None:
         """Write the engine to one file, whole or not at all. Raises EngineSaveError when it cannot."""
+        self._verify_all()
         write_engine(Path(path).expanduser(), self.manifest, self.graph, self.plans)
 
     def serialize(self) -> bytes:
         """The bytes that ``save`` writes."""
+        self._verify_all()
         return engine_to_bytes(self.manifest, self.graph, self.plans)
+
+    def _verify_all(self) -> None:
+        """Loading checks what runs here; what is written again, with new checksums, is all of it."""
+        if isinstance(self._owner, EngineContents):
+            self._owner.verify_checksums()
 
     def close(self) -> None:
         """Free the compiled model and the mapped file. Contexts of it must not be used afterwards."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
+from typing import Literal
 
 from trine.engine.engine import Engine
 from trine.engine.format import PLAN_PREFIX, read_engine
@@ -26,7 +27,12 @@ CPU_PLAN = "cpu"  # the name of the plan for CPUs in an engine file
 
 
 def load(
-    source: str | Path | bytes, *, device: str | None = None, threads: int | None = None, tiered: bool = False
+    source: str | Path | bytes,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    tiered: bool = False,
+    capture: Literal["first_use", "build"] = "first_use",
 ) -> Engine:
     """Load an engine from a file, or from the bytes of one.
 
@@ -39,6 +45,9 @@ def load(
             fp32, weights unpacked); the engine's own plan is compiled in a thread that starts with the second call,
             and then takes over. Between the two, answers may differ by rounding, within what was verified. For
             processes that start often and answer little.
+        capture: when a context on a GPU makes the CUDA graph for a number of rows: at its "first_use", or all of them
+            when the context is created ("build"), so that no later call takes longer; that takes the memory of the
+            largest at once.
 
     The graph is compiled for this machine. Where the plan was made for another CPU, or with other library
     versions, that is logged; where the backend that it chose is missing here, the other one is taken.
@@ -48,18 +57,24 @@ def load(
         BuildError: no backend here can run the graph.
         MissingDependencyError: no backend is installed.
         NoDeviceError: a GPU was asked for, and there is none that the engine has kernels for.
-        ConfigError: ``device`` is none of these.
+        DeviceMemoryError: the weights do not fit the GPU.
+        ConfigError: ``device`` or ``capture`` is none of these.
     """
     contents = read_engine(Path(source).expanduser() if isinstance(source, str) else source, check="header")
-    contents.verify_checksums([PLAN_PREFIX + device for device in contents.plans])
     plans: dict[str, bytes | memoryview] = dict(contents.plans)
+    manifest, graph = contents.manifest, contents.graph
+
+    def verify(plan: str) -> None:
+        contents.verify_checksums([PLAN_PREFIX + plan])
+
+    on_gpu = open_on_gpu(device, contents.plans, manifest, capture=capture, verify=verify)
+    if on_gpu is not None:
+        return Engine(manifest, graph, plans, *on_gpu, owner=contents)
+    if CPU_PLAN in plans:
+        verify(CPU_PLAN)
     plan = CpuPlan.from_bytes(bytes(plans[CPU_PLAN])) if CPU_PLAN in plans else None
     if threads is not None and plan is not None:
         plan = CpuPlan(plan.tactic, threads, plan.options, plan.cpu, plan.versions)
-    manifest, graph = contents.manifest, contents.graph
-    on_gpu = open_on_gpu(device, contents.plans, manifest)
-    if on_gpu is not None:
-        return Engine(manifest, graph, plans, *on_gpu, owner=contents)
     backend = plan.tactic if plan is not None and not tiered else "onnxruntime"
     importing = threading.Thread(target=import_backend, args=(backend,), name="trine-import", daemon=True)
     importing.start()  # while the weights are hashed, which leaves the interpreter free

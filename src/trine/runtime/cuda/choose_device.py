@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
 
 from trine.engine.manifest import Manifest
 from trine.errors import ConfigError, EngineFormatError, MissingDependencyError, NoDeviceError
@@ -22,13 +22,23 @@ _PREFIX = cuda_plan_name("")
 
 
 def open_on_gpu(
-    device: str | None, plans: Mapping[str, bytes | memoryview], manifest: Manifest
+    device: str | None,
+    plans: Mapping[str, bytes | memoryview],
+    manifest: Manifest,
+    *,
+    capture: Literal["first_use", "build"] = "first_use",
+    verify: Callable[[str], None] = lambda name: None,
 ) -> tuple[CudaPlan, CudaExecutor] | None:
     """The plan and its executor; None when the CPU is to run the engine.
+
+    ``capture``: as CudaExecutor has it. ``verify`` is called with the name of the plan that will be read; the others'
+    bytes are not touched.
 
     Raises NoDeviceError, MissingDependencyError when a GPU was asked for and cannot be had, ConfigError for an unknown
     device, EngineFormatError for a damaged plan.
     """
+    if capture not in ("first_use", "build"):
+        raise ConfigError(f'capture: {capture!r} is unknown; allowed: "first_use", "build"')
     if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ConfigError(f'device: {device!r} is unknown; allowed: "cpu", "cuda", "cuda:1", ... or None')
     targets = sorted(name.removeprefix(_PREFIX) for name in plans if name.startswith(_PREFIX))
@@ -41,7 +51,7 @@ def open_on_gpu(
             'with device="cpu"'
         )
     try:
-        return _open(ordinal, targets, plans, manifest)
+        return _open(ordinal, targets, plans, manifest, capture, verify)
     except NoDeviceError as err:
         text = f"{manifest.name}: the engine holds kernels for {', '.join(targets)}: {err}"
         if device is not None:
@@ -55,7 +65,12 @@ def open_on_gpu(
 
 
 def _open(
-    ordinal: int, targets: list[str], plans: Mapping[str, bytes | memoryview], manifest: Manifest
+    ordinal: int,
+    targets: list[str],
+    plans: Mapping[str, bytes | memoryview],
+    manifest: Manifest,
+    capture: Literal["first_use", "build"],
+    verify: Callable[[str], None],
 ) -> tuple[CudaPlan, CudaExecutor]:
     from trine.runtime.cuda.driver import Driver
     from trine.runtime.cuda.executor import CudaExecutor
@@ -64,13 +79,16 @@ def _open(
     driver = Driver(ordinal)
     here = f"sm_{driver.capability}"
     if here not in targets:
+        driver.close()
         raise NoDeviceError(
             f'cuda:{ordinal} ({driver.name}) is an {here}; build it with target="{here}", or load it with device="cpu"'
         )
-    section = f"plan/{cuda_plan_name(here)}"
-    plan = plan_from_bytes(plans[cuda_plan_name(here)], section)
+    name = cuda_plan_name(here)
+    section = f"plan/{name}"
+    verify(name)
+    plan = plan_from_bytes(plans[name], section)
     for infos, shapes in ((manifest.inputs, plan.inputs), (manifest.outputs, plan.outputs)):
         wanted = [(info.shape[1:] if plan.rows_vary else info.shape, info.dtype.value) for info in infos]
         if wanted != list(shapes):
             raise EngineFormatError(f"it takes or gives {list(shapes)}, the manifest says {wanted}", section)
-    return plan, CudaExecutor(plan, manifest.inputs, manifest.outputs, ordinal, driver)
+    return plan, CudaExecutor(plan, manifest.inputs, manifest.outputs, ordinal, driver, capture)
