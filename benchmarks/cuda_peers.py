@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -41,6 +41,7 @@ BATCHES = (1, 8, 32, 128)
 SETS = 4
 ROUNDS = 12
 TURN_MS = 25.0
+PATIENCE_S = 180
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:
@@ -142,8 +143,19 @@ def measure(name: str, batches: Sequence[int], args: argparse.Namespace) -> Iter
         from cuda_engine import built_engine
 
         engine, build = built_engine(module, batches, args.timing_cache, args.kernels, args.quick)
+    _wait_for_others(args)
     with gpu_for_oneself(0):  # models are prepared side by side, and measured one after another
         yield from _cells(name, batches, args, module, engine, build)
+
+
+def _wait_for_others(args: argparse.Namespace) -> None:
+    """Until every model's process is prepared or has failed: preparing takes all cores, and measuring needs one."""
+    if args.ready is None:
+        return
+    (args.ready / args.worker).touch()
+    deadline = time.monotonic() + PATIENCE_S
+    while len(list(args.ready.iterdir())) < len(args.models.split(",")) and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def _cells(
@@ -207,6 +219,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="models at once; more than 1 only to fill caches")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "cuda_peers.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--ready", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     batches = [int(batch) for batch in args.batches.split(",")]
     if args.worker:
@@ -217,28 +230,53 @@ def main() -> None:
 
 
 def run_all(args: argparse.Namespace) -> None:
-    """A process for each model; their results, or what went wrong, into one file."""
+    """A process for each model; its cells, or what went wrong, go into the file as they come."""
+    import threading
     from concurrent.futures import ThreadPoolExecutor
 
-    def one(name: str) -> tuple[str, subprocess.CompletedProcess[str]]:
-        command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--worker", name]
-        return name, subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    cells: list[dict[str, Any]] = []
+    failures: dict[str, str] = {}
+    lock = threading.Lock()
+    machine = gpu_and_versions()
+    order = {name: index for index, name in enumerate(args.models.split(","))}
 
-    cells, failures = [], {}
-    with ThreadPoolExecutor(args.jobs) as pool:
-        for name, done in pool.map(one, args.models.split(",")):
-            found = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-            cells += found
-            for cell in found:
-                times = "  ".join(f"{who} {each['median_ms']:.4f}" for who, each in cell["times"].items())
+    def write() -> None:
+        cells.sort(key=lambda cell: (order[cell["model"]], cell["batch"]))
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps({**machine, "cells": cells, "failures": failures}, indent=1) + "\n")
+
+    def one(name: str) -> None:
+        command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--worker", name]
+        if args.jobs >= len(order):  # with fewer, some would wait for those that are not begun
+            command += ["--ready", str(ready)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        complaints: list[str] = []
+        listener = threading.Thread(target=lambda: complaints.extend(process.stderr), daemon=True)  # type: ignore[arg-type]
+        listener.start()
+        for line in process.stdout:
+            if not line.startswith("RESULT "):
+                continue
+            cell = json.loads(line[7:])
+            times = "  ".join(f"{who} {each['median_ms']:.4f}" for who, each in cell["times"].items())
+            with lock:
                 print(f"{name:20} {cell['batch']:4}  {times}  {cell.get('trine_relative_error', '')}", flush=True)
-            if done.returncode:
-                failures[name] = "\n".join(done.stderr.strip().splitlines()[-12:])
+                cells.append(cell)
+                write()
+        failed = process.wait()
+        (ready / name).touch()
+        if failed:
+            listener.join(5)
+            with lock:
+                failures[name] = "".join(complaints[-12:])
                 print(f"{name} FAILED\n{failures[name]}", flush=True)
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text(
-                json.dumps({**gpu_and_versions(), "cells": cells, "failures": failures}, indent=1) + "\n"
-            )
+                write()
+
+    with tempfile.TemporaryDirectory() as folder:
+        ready = Path(folder)
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(one, order))
 
 
 def gpu_and_versions() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -107,6 +108,51 @@ def cpu_peers(results: Path) -> str | None:
     notes = [f"Medians, with the 10th and 90th percentile. {found['threads']} threads; {measured_on(found, packages)}"]
     notes += [f"Not measured: {text}." for text in missing]
     return markdown(header, rows) + "\n\n" + "\n".join(notes)
+
+
+def cuda_peers(results: Path) -> str | None:
+    """Every model and batch on a GPU: milliseconds of all, images a second, and the ratio."""
+    found = load(results, "cuda_peers")
+    if found is None:
+        return None
+    rows, speedups = [], []
+    for cell in found["cells"]:
+        times = cell["times"]
+        peers = {name: time for name, time in times.items() if name != "trine"}
+        if "trine" not in times or not peers:
+            continue
+        best = min(peers, key=lambda name, peers=peers: peers[name]["median_ms"])
+        mine, theirs = times["trine"], peers[best]
+        speedups.append(theirs["median_ms"] / mine["median_ms"])
+        rows.append(
+            [
+                f"{cell['model']}, batch {cell['batch']}",
+                _milliseconds(mine),
+                f"{cell['batch'] / mine['median_ms'] * 1e3:,.0f}",
+                _milliseconds(theirs),
+                best,
+                f"**{speedups[-1]:.2f}**",
+                f"{cell['trine_relative_error']:.1e}",
+                f"{cell['eager_relative_error']:.1e}",
+            ]
+        )
+    mean = statistics.geometric_mean(speedups)
+    hardware, versions = found["hardware"], found["versions"]
+    header = (
+        *("model", "trine, ms", "images/s", "best peer, ms", "which", "times faster"),
+        *("trine's error", "PyTorch fp16's"),
+    )
+    notes = (
+        f"Medians, with the 10th and 90th percentile. Geometric mean of the {len(rows)} rows: {mean:.2f} times faster; "
+        f"the lowest {min(speedups):.2f}. Errors: largest difference from PyTorch in fp32 over the largest answer.\n"
+        f"{hardware['gpu']}; torch {versions['torch']}, triton {versions['triton']}, CUDA {versions['cuda']}, "
+        f"cuDNN {versions['cudnn']}; {found['date']}."
+    )
+    return markdown(header, rows) + "\n\n" + notes
+
+
+def _milliseconds(time: dict[str, Any]) -> str:
+    return f"{time['median_ms']:.3f} ({time['p10_ms']:.3f}-{time['p90_ms']:.3f})"
 
 
 def call_overhead(results: Path) -> str | None:
@@ -277,6 +323,7 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "cpu-peers": cpu_peers,
     "call-overhead": call_overhead,
     "cold-start": cold_start,
+    "cuda-peers": cuda_peers,
     "coverage": coverage,
     "coverage-models": coverage_models,
 }

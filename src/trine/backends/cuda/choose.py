@@ -13,7 +13,7 @@ from trine.backends.cuda.signature import group_signature
 from trine.backends.cuda.tactic import CudaTactic, Launch
 from trine.backends.cuda.target import Target
 from trine.backends.cuda.tuning_cache import TuningCache
-from trine.errors import BuildError
+from trine.errors import BuildError, DeviceError, DeviceLostError
 from trine.runtime.cuda.plan import Kernel
 from trine.versions import package_version
 
@@ -110,12 +110,13 @@ class Chooser:
     def _ranked(self, key: str, group: Group) -> list[_Candidate]:
         """What to look at: the best that is remembered, then what has not been timed yet."""
         found, reasons = [], []
+        guesses: set[str] = set()
         for tactic in all_tactics(self.kernel_cache.folder is not None):
             support = tactic.supports(group, self.target)
             if support:
-                found += [
-                    _Candidate(tactic, each) for each in list(tactic.configurations(group, self.target))[: self.most]
-                ]
+                candidates = [_Candidate(tactic, each) for each in tactic.configurations(group, self.target)]
+                found += candidates
+                guesses |= {candidate.label() for candidate in candidates[: self.most]}
             else:
                 reasons.append(f"{tactic.name}: {'; '.join(support.reasons)}")
         self.refusals[key] = reasons
@@ -129,7 +130,8 @@ class Chooser:
             (candidate for candidate in found if known.get(candidate.label()) is not None),
             key=lambda candidate: known[candidate.label()] or 0.0,
         )
-        fresh = [c for c in found if c.label() not in known and self._refused(c.label()) not in known]
+        tried = {label for label in guesses if label in known or self._refused(label) in known}
+        fresh = [c for c in found if c.label() in guesses and c.label() not in tried]
         if self.timer is None:
             return measured + fresh[:_GUESSES]
         if self.quick:
@@ -193,10 +195,17 @@ class Chooser:
             if self.timer is None:
                 return candidate, latency
             if latency is None:
-                latency = self.timer.time(group, launches, kernels)
+                try:
+                    latency = self.timer.time(group, launches, kernels)
+                except DeviceLostError:
+                    raise
+                except DeviceError as err:
+                    failures.append(f"{label}: {err}")
+                    self.cache.put(key, self._refused(label), None)
+                    continue
                 self.cache.put(key, label, latency)
             timed.append((latency, candidate))
         if not timed:
-            raise BuildError(f"{group.name}: nothing compiles for it:\n  " + "\n  ".join(failures))
+            raise BuildError(f"{group.name}: nothing for it compiles and runs:\n  " + "\n  ".join(failures))
         latency, candidate = min(timed, key=lambda each: each[0])
         return candidate, latency

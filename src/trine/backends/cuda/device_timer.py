@@ -41,6 +41,7 @@ class DeviceTimer:
     def __init__(self, ordinal: int = 0) -> None:
         """Raises MissingDependencyError, and NoDeviceError, also for an architecture that trine does not know."""
         self.driver = Driver(ordinal)
+        self.driver.activate()
         self.target_name = f"sm_{self.driver.capability}"
         if self.target_name not in TARGETS:
             raise NoDeviceError(
@@ -59,6 +60,7 @@ class DeviceTimer:
     def _filled_pool(self) -> int:
         pool = self.driver.allocate(self._pool_bytes, "the tuner's operands")
         pattern = (np.random.default_rng(0).standard_normal(_PATTERN_BYTES // 2) * 0.5).astype(np.float16)
+        self._pattern = pattern
         for offset in range(0, self._pool_bytes, _PATTERN_BYTES):
             self.driver.upload(pool + offset, int(pattern.ctypes.data), _PATTERN_BYTES, self._stream)
         self.driver.synchronize(self._stream)
@@ -77,6 +79,7 @@ class DeviceTimer:
         sets = max(1, min(wanted, rounds, self._pool_bytes // size))
         graph = self.driver.graph()
         previous: list[Any] = []
+        indices = self._upload_indices(group, launches, sets)
         for number in range(rounds):
             offsets = self._place(group, launches, number % sets)
             for launch, kernel in zip(launches, kernels, strict=True):
@@ -87,6 +90,20 @@ class DeviceTimer:
         finally:
             self.driver.destroy_executable(executable)
             self.driver.destroy_graph(graph)
+            for address, size in indices:
+                self.driver.upload(address, int(self._pattern.ctypes.data), size, self._stream)
+
+    def _upload_indices(self, group: Group, launches: Sequence[Launch], sets: int) -> list[tuple[int, int]]:
+        """Integers of weights are where to read: random ones would read anywhere. Returns (address, bytes) of them."""
+        found = []
+        for number in range(sets):
+            for buffer, offset in self._place(group, launches, number).items():
+                if buffer.kind == "weight" and buffer.data is not None and not buffer.dtype.startswith(("fp", "bf")):
+                    data = np.ascontiguousarray(buffer.data)
+                    self.driver.upload(self._pool + offset, int(data.ctypes.data), data.nbytes, self._stream)
+                    self.driver.synchronize(self._stream)
+                    found.append((self._pool + offset, min(data.nbytes, _PATTERN_BYTES)))
+        return found
 
     def _measure(self, executable: Any, key: int, rounds: int) -> float:
         with gpu_for_oneself(self.driver.ordinal):

@@ -1,8 +1,8 @@
 """Strided convolutions of images: blocks of pixels become channels, and the stride is gone.
 
 A convolution of stride s over (H, W, 3) is one of stride 1 over (H/s, W/s, s*s*4), with the weights moved to where
-their pixel went. Its products are as many (a few weights are zero), but a pixel of it is 32 bytes and more of contiguous
-memory where it was 8. A patch embedding, whose window is its stride, becomes a matrix product.
+their pixel went. Its products are as many (a few weights are zero), but a pixel of it is 32 bytes and more of
+contiguous memory where it was 8. A patch embedding, whose window is its stride, becomes a matrix product.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: N803, SIM108 - a kernel's constants are capitals; its branches are Triton's
+# ruff: noqa: N803 - a kernel's constants are capitals
 """Attention that never writes its scores: FlashAttention-2's forward pass (Dao, 2023), keys block by block."""
 
 from __future__ import annotations
@@ -196,12 +196,12 @@ def _shared_bytes(group: Attention, configuration: Mapping[str, Any]) -> int:
     size = 4 if group.q.dtype == "fp32" else 2
     depth, width = max(16, power_of_two(group.q.shape[3])), max(16, power_of_two(group.v.shape[3]))
     blocks = configuration["block_n"] * (depth + width) * configuration["num_stages"]
-    return (blocks + configuration["block_m"] * depth) * size
+    return int((blocks + configuration["block_m"] * depth) * size)
 
 
 def _cost(configuration: Mapping[str, Any], heads: int, s: int, t: int, target: Target) -> float:
     """Work with what is wasted at the edges, in waves of programs. Larger tiles read the keys less often."""
-    m, n = configuration["block_m"], configuration["block_n"]
+    m, n = int(configuration["block_m"]), int(configuration["block_n"])
     programs = math.ceil(s / m) * heads
     waves = math.ceil(programs / (2 * target.multiprocessors))
     work = m * math.ceil(t / n) * n

@@ -96,7 +96,7 @@ def _produce(
                 if TOGETHER:
                     tma.async_load(x, [other, step * BLOCK_K], ready, a.index(slot * parts + 1))
             else:
-                offsets = [r.to(gl.int16), s.to(gl.int16)]
+                offsets = [gl.to_tensor(r).to(gl.int16), gl.to_tensor(s).to(gl.int16)]
                 tma.async_load_im2col(x, [n, h, v, c], offsets, ready, a.index(slot * parts))
                 if TOGETHER:
                     tma.async_load_im2col(x, [other_n, other_h, other_v, c], offsets, ready, a.index(slot * parts + 1))
