@@ -102,7 +102,8 @@ class CudaTask(Task):
         from trine.backends.cuda.tuning_cache import SHIPPED, TuningCache
 
         timer = self._timer()
-        target = target_named(timer.target_name if timer is not None else str(self.config.target))
+        name = timer.target_name if timer is not None else str(self.config.target)
+        target = target_named(name, tf32=precision == "tf32")
         device = timer.device_name if timer is not None else ""
         timings, kernels = self.config.timing_cache, self.config.kernel_cache
         try:

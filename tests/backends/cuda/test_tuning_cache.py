@@ -47,6 +47,14 @@ def test_two_processes_share_a_file(written):
     assert [file.name for file in written.parent.iterdir()] == ["timings.json"]
 
 
+def test_two_gpus_share_a_file(written):
+    other = TuningCache(written, "NVIDIA H100", "sm_90")
+    other.put("g", "a[x=1]", 7.0)
+    other.save()
+    assert TuningCache(written, "NVIDIA H100", "sm_90").timings("g") == {"a[x=1]": 7.0}
+    assert TuningCache(written, "NVIDIA H200", "sm_90").timings("g") == {"a[x=1]": 1.235, "b[]": None}
+
+
 def test_ones_own_timings_come_before_the_shipped(written, tmp_path):
     own = TuningCache(tmp_path / "own.json", "NVIDIA H200", "sm_90", shipped=written)
     own.put("g", "a[x=1]", 9.0)
@@ -60,9 +68,7 @@ def test_nothing_new_writes_nothing(written):
     TuningCache(None, "", "sm_90").save()
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"device": "x", "timings": [1]}', '{"device": "x", "timings": {"g": 1}}']
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"timings": [1]}', '{"timings": {"sm_90": {"x": {"g": 1}}}}'])
 def test_what_is_no_timing_cache(path, text):
     path.parent.mkdir()
     path.write_text(text)

@@ -1,7 +1,7 @@
 """From a KernelSource to machine code, with a cache on disk. Needs Triton only for what the caches do not hold.
 
-The key of a kernel is made of the text of the files that define it and everything it is compiled with, not of Triton's
-version: a kernel that was compiled elsewhere, with a newer Triton, serves where only an older one is installed.
+The key of a kernel is made of the text of its functions and everything it is compiled with, not of Triton's version: a
+kernel that was compiled elsewhere, with a newer Triton, serves where only an older one is installed.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import concurrent.futures.process
+import contextlib
 import functools
 import hashlib
 import inspect
 import json
+import logging
 import multiprocessing
 import os
 import re
 import sys
 import tempfile
+import types
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +33,8 @@ from trine.errors import MissingDependencyError
 from trine.runtime.cuda.plan import Kernel
 
 __all__ = ["KernelCache", "compile_all", "compile_kernel", "kernel_key"]
+
+log = logging.getLogger(__name__)
 
 _POINTER_BYTES = {"i32": "i32", "i64": "i64", "fp32": "fp32"}
 
@@ -60,9 +65,9 @@ class KernelCache:
         """The kernel, or None if it is in no folder."""
         if key not in self._memory:
             for folder in self._folders:
-                path = folder / f"{key}.json"
-                if path.exists():
-                    self._memory[key] = _kernel_from_json(path.read_text())
+                kernel = _read_kernel(folder / f"{key}.json")
+                if kernel is not None:
+                    self._memory[key] = kernel
                     break
         return self._memory.get(key)
 
@@ -82,31 +87,55 @@ def _kernel_to_json(kernel: Kernel) -> str:
     return json.dumps({**fields, "cubin": base64.b64encode(zlib.compress(kernel.cubin)).decode()})
 
 
-def _kernel_from_json(text: str) -> Kernel:
-    fields = json.loads(text)
-    return Kernel(
-        **{
-            **fields,
-            "cubin": zlib.decompress(base64.b64decode(fields["cubin"])),
-            "parameters": tuple(fields["parameters"]),
-            "cluster": tuple(fields["cluster"]),
-        }
-    )
+def _read_kernel(path: Path) -> Kernel | None:
+    """None for one that is not there or is damaged: it is compiled anew, and the file replaced."""
+    try:
+        fields = json.loads(path.read_text())
+        return Kernel(
+            **{
+                **fields,
+                "cubin": zlib.decompress(base64.b64decode(fields["cubin"])),
+                "parameters": tuple(fields["parameters"]),
+                "cluster": tuple(fields["cluster"]),
+            }
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, zlib.error) as err:
+        log.warning("kernel cache: %s is damaged (%s); compiling it anew", path, err)
+        return None
+
+
+def _definition(function: Any) -> str:
+    """The text of a jitted function, of those of ours that it calls, and the constants that they name."""
+    found: dict[str, str] = {}
+    waiting = [function]
+    while waiting:
+        current = waiting.pop()
+        plain = current.fn
+        name = f"{plain.__module__}.{plain.__name__}"
+        if name in found:
+            continue
+        found[name] = getattr(current, "generated_source", "") or _source_text(plain)
+        for word in set(re.findall(r"[A-Za-z_]\w*", found[name])) & plain.__globals__.keys():
+            value = plain.__globals__[word]
+            if getattr(getattr(value, "fn", None), "__module__", "").startswith("trine."):
+                waiting.append(value)
+            elif isinstance(_plain(value), int | float | str):
+                found[f"{plain.__module__}.{word}"] = repr(_plain(value))
+    return "\0".join(f"{name}\0{found[name]}" for name in sorted(found) if not name.endswith("__"))
 
 
 @functools.cache
-def _file_text(module: str) -> str:
-    return inspect.getsource(sys.modules[module])
+def _source_text(function: Callable[..., Any]) -> str:
+    return inspect.getsource(function)
 
 
 def kernel_key(source: KernelSource, target: Target) -> str:
     """A name for what compiling ``source`` for ``target`` gives: 32 hexadecimal digits."""
-    function = source.function.fn
-    text = getattr(source.function, "generated_source", "") or _file_text(function.__module__)
     parts = [
-        text,
-        _file_text("trine.backends.cuda.kernels.activations"),
-        function.__name__,
+        _definition(source.function),
+        source.function.fn.__name__,
         json.dumps(
             [
                 dict(source.signature),
@@ -254,7 +283,8 @@ def _in_processes(jobs: Mapping[str, _Job], processes: int) -> Iterator[tuple[st
     while left:
         batch = dict(list(left.items())[:1]) if alone else dict(left)
         with concurrent.futures.ProcessPoolExecutor(min(processes, len(batch)), mp_context=context) as pool:
-            futures = {pool.submit(_run, job): key for key, job in batch.items()}
+            with _empty_main_module():
+                futures = {pool.submit(_run, job): key for key, job in batch.items()}
             for future in concurrent.futures.as_completed(futures):
                 key = futures[future]
                 try:
@@ -266,6 +296,17 @@ def _in_processes(jobs: Mapping[str, _Job], processes: int) -> Iterator[tuple[st
                 del left[key]
                 yield key, result
         alone = True
+
+
+@contextlib.contextmanager
+def _empty_main_module() -> Iterator[None]:
+    """While worker processes start: they would run the caller's script again, unless it guards its main part."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _collect(

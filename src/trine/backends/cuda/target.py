@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trine.errors import ConfigError
 
@@ -14,6 +14,7 @@ class Target:
     """An architecture, with the figures of its usual data-centre or desktop part (NVIDIA's data sheets).
 
     capability: 90 for sm_90. shared_bytes: shared memory that one block may have. tflops: dense fp16.
+    tf32: whether products of fp32 operands may round them to tf32, as the build's precision allows.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Target:
     l2_bytes: int
     bandwidth_gbps: float
     tflops: float
+    tf32: bool = False
 
     @property
     def hopper(self) -> bool:
@@ -42,9 +44,9 @@ TARGETS = {
 }
 
 
-def target_named(name: str) -> Target:
+def target_named(name: str, tf32: bool = False) -> Target:
     """Raises ConfigError for a GPU that is not known."""
     try:
-        return TARGETS[name]
+        return replace(TARGETS[name], tf32=tf32)
     except KeyError:
         raise ConfigError(f"target: {name!r} is unknown; allowed: {', '.join(TARGETS)}") from None

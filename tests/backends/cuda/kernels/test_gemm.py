@@ -233,7 +233,7 @@ LARGE = {
 @pytest.mark.parametrize("name", LARGE)
 def test_configurations_differ_and_fit(name: str) -> None:
     for target in ALL_TARGETS:
-        found = GemmTiles(allow_tf32=True).configurations(LARGE[name], target)
+        found = TILES.configurations(LARGE[name], replace(target, tf32=True))
         assert 4 <= len(found) <= 24
         assert len({tuple(each.items()) for each in found}) == len(found)
 
@@ -268,7 +268,7 @@ def test_fetching_compiles(target: str) -> None:
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_every_configuration_compiles(name: str, target: Any) -> None:
-    assert list(every_kernel(GemmTiles(allow_tf32=True), LARGE[name], target))
+    assert list(every_kernel(TILES, LARGE[name], replace(target, tf32=True)))
     for tactic in (ROWS, TMA):
         if tactic.supports(LARGE[name], target):
             assert list(every_kernel(tactic, LARGE[name], target))

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from trine.backends.cuda.groups import Attention, Group, View
-from trine.backends.cuda.kernels.operands import launch_of, power_of_two
+from trine.backends.cuda.kernels.operands import launch_of, power_of_two, with_precision
 from trine.backends.cuda.tactic import Launch
 from trine.backends.cuda.target import Target
 from trine.backends.tactic import Support
@@ -113,7 +113,6 @@ class FlashAttention:
     """Scores and weights stay in registers; a row's answer depends on its own queries only."""
 
     name = "triton attention"
-    allow_tf32 = False
 
     def supports(self, group: Group, target: Target) -> Support:
         """See CudaTactic."""
@@ -151,7 +150,8 @@ class FlashAttention:
                         {"block_m": block_m, "block_n": block_n, "num_warps": num_warps, "num_stages": num_stages}
                     )
         fitting = [each for each in found if _shared_bytes(group, each) <= target.shared_bytes * _SHARED_SHARE]
-        return sorted(fitting or found[-1:], key=lambda each: _cost(each, batch * heads, s, t, target))[:14]
+        best = sorted(fitting or found[-1:], key=lambda each: _cost(each, batch * heads, s, t, target))[:14]
+        return with_precision(best, group.q.dtype, target)
 
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
@@ -174,7 +174,7 @@ class FlashAttention:
             "BIAS_BATCHES": 1 if bias is None else bias.shape[0],
             **({f"BIAS_{axis}": 0 for axis in "BHST"} if bias is None else _strides("BIAS", bias, "BHST")),
             "CAUSAL": group.causal,
-            "PRECISION": configuration.get("input_precision", "ieee"),
+            "PRECISION": configuration.get("precision", "ieee"),
             "BLOCK_M": block_m,
             "BLOCK_N": configuration["block_n"],
             "BLOCK_D": max(16, power_of_two(d)),

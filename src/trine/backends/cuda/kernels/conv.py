@@ -14,7 +14,7 @@ import triton.language as tl
 from trine.backends.cuda.groups import Buffer, Conv, Group, Prologue, View
 from trine.backends.cuda.kernels.activations import activate
 from trine.backends.cuda.kernels.conv_tiles import conv_tiles
-from trine.backends.cuda.kernels.operands import activation_constants, launch_of
+from trine.backends.cuda.kernels.operands import activation_constants, launch_of, with_precision
 from trine.backends.cuda.tactic import Argument, Launch, Scalar, Scratch
 from trine.backends.cuda.target import Target
 from trine.backends.tactic import Support
@@ -322,10 +322,6 @@ class ImplicitGemmConv:
 
     name = "triton implicit gemm"
 
-    def __init__(self, input_precision: str = "ieee") -> None:
-        """input_precision: what products of fp32 operands may be, "ieee" or "tf32"."""
-        self.input_precision = input_precision
-
     def supports(self, group: Group, target: Target) -> Support:
         """See CudaTactic."""
         if not isinstance(group, Conv):
@@ -354,9 +350,10 @@ class ImplicitGemmConv:
         return Support(tuple(reasons))
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
-        """See CudaTactic. block_m: pixels; block_n: channels; block_k: products of a step; group_m: see the kernel."""
+        """See CudaTactic. block_m: pixels; block_n: channels; block_k: products of a step; group_m: see the kernel;
+        precision: of products of fp32."""
         assert isinstance(group, Conv)
-        return conv_tiles(group, target)
+        return with_precision(conv_tiles(group, target), group.x.dtype, target)
 
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
@@ -397,7 +394,7 @@ class ImplicitGemmConv:
             "SCALE_N": prologue.scale.strides[0] if prologue.scale and len(prologue.scale.shape) == 2 else 0,
             **dict(zip(("X_N", "X_H", "X_W"), group.x.strides[:3], strict=True)),
             **activation_constants("BEFORE", prologue.act),
-            "PRECISION": self.input_precision,
+            "PRECISION": configuration.get("precision", "ieee"),
             "FLAT": c % configuration["block_k"] != 0,
             "BLOCK_M": configuration["block_m"],
             "BLOCK_N": configuration["block_n"],

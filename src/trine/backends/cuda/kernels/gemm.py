@@ -433,10 +433,6 @@ class GemmTiles:
 
     name = "triton gemm"
 
-    def __init__(self, allow_tf32: bool = False) -> None:
-        """allow_tf32: whether configurations for fp32 operands may round them to tf32."""
-        self.allow_tf32 = allow_tf32
-
     def supports(self, group: Group, target: Target) -> Support:
         """See CudaTactic."""
         return Support(tuple(refusals(group)))
@@ -447,7 +443,7 @@ class GemmTiles:
         if group.a.dtype != "fp32":
             return gemm_tiles(group, target)
         found = [{**each, "precision": "ieee"} for each in gemm_tiles(group, target)]
-        if not self.allow_tf32:
+        if not target.tf32:
             return found
         return [{**each, "precision": "tf32"} for each in gemm_tiles(group, target, tf32=True)] + found[:4]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trine.backends.cuda.groups import ITEM_BYTES, Activation, View
 from trine.backends.cuda.tactic import Argument, KernelSource, Launch, Pointer, Rows, Scalar, Scratch, TensorMap
+from trine.backends.cuda.target import Target
 
-__all__ = ["activation_constants", "launch_of", "power_of_two", "programs_wanted"]
+__all__ = ["activation_constants", "launch_of", "power_of_two", "programs_wanted", "with_precision"]
 
 _POINTERS = {
     "fp32": "*fp32",
@@ -82,6 +83,12 @@ def activation_constants(prefix: str, activation: Activation) -> dict[str, Any]:
 def power_of_two(number: int) -> int:
     """The least power of two that is not less."""
     return 1 << max(0, number - 1).bit_length()
+
+
+def with_precision(configurations: Sequence[Mapping[str, Any]], dtype: str, target: Target) -> list[dict[str, Any]]:
+    """The same, those for fp32 operands with how their products are formed: truly, or rounded to tf32."""
+    added = {"precision": "tf32" if target.tf32 else "ieee"} if dtype == "fp32" else {}
+    return [{**each, **added} for each in configurations]
 
 
 def programs_wanted(multiprocessors: int) -> int:
