@@ -17,7 +17,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet \
 	--constraint requirements/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup demo check test test-gpu clean
+.PHONY: help setup demo check test test-exhaustive test-gpu clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -38,7 +38,11 @@ demo: $(READY)
 
 # One thread a process: the tests already run in $(JOBS) processes.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" --numprocesses $(JOBS) --dist worksteal $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not exhaustive" --numprocesses $(JOBS) --dist worksteal $(TESTS)
+
+# Every configuration of every kernel, compiled for every architecture and run in the interpreter; large networks.
+test-exhaustive: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m exhaustive --numprocesses $(JOBS) --dist worksteal $(TESTS)
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu $(TESTS)

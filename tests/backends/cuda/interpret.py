@@ -23,7 +23,7 @@ from trine.backends.cuda import reference
 from trine.backends.cuda.groups import Buffer, Group, View
 from trine.backends.cuda.tactic import Launch, Pointer, Rows, Scalar, Scratch, TensorMap
 
-__all__ = ["NUMPY", "Memory", "check_group", "run_group", "run_launches"]
+__all__ = ["NUMPY", "Memory", "ReferenceMemory", "check_group", "run_group", "run_launches"]
 
 NUMPY: dict[str, Any] = {
     "fp32": np.float32,
@@ -174,7 +174,7 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous().view(torch.uint8)
 
 
-class _Reference:
+class ReferenceMemory:
     """What reference.run_group wants of a memory, over the interpreter's."""
 
     def __init__(self, memory: Memory) -> None:
@@ -198,7 +198,7 @@ def check_group(tactic: Any, group: Group, target: Any, configuration: Any, rtol
         theirs.put(view, values)
     assert tactic.supports(group, target), tactic.supports(group, target).reasons
     run_launches(tactic.launches(group, configuration, target), ours)
-    reference.run_group(group, _Reference(theirs))  # type: ignore[arg-type]
+    reference.run_group(group, ReferenceMemory(theirs))  # type: ignore[arg-type]
     for view in group.written():
         got, wanted = ours.get(view).astype(np.float64), theirs.get(view).astype(np.float64)
         np.testing.assert_allclose(got, wanted, rtol=rtol, atol=atol)

@@ -176,7 +176,7 @@ def test_small_networks(name: str, precision: str) -> None:
     assert found == wanted or not wanted
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", LARGE)
 def test_large_networks(name: str) -> None:
     for precision in ("fp32", "fp16"):

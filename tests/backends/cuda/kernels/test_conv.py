@@ -127,7 +127,7 @@ def test_best_guess(name: str) -> None:
     check_group(TACTIC, group, SM90, best, *TOLERANCE[group.y.dtype])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_configuration(name: str) -> None:
     group, _ = GROUPS[name]
@@ -181,7 +181,7 @@ def test_compiles(name: str, target: Any) -> None:
     assert all(kernel.cubin for kernel in compile_group(TACTIC, LARGE[name], target))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_every_configuration_compiles(name: str, target: Any) -> None:

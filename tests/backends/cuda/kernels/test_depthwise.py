@@ -120,7 +120,7 @@ def test_convolution(name: str) -> None:
         check(group, configuration)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_configuration(name: str) -> None:
     for configuration in TACTIC.configurations(GROUPS[name], SM90):
@@ -160,7 +160,7 @@ def test_compiles(name: str, target: Any) -> None:
     assert kernel.cubin
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_every_configuration_compiles(name: str, target: Any) -> None:

@@ -153,7 +153,7 @@ def test_best_guess(name: str) -> None:
     check_group(TILES, group, SM90, TILES.configurations(group, SM90)[0], *TOLERANCE[group.y.dtype])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_configuration(name: str) -> None:
     group, _ = GROUPS[name]
@@ -264,7 +264,7 @@ def test_fetching_compiles(target: str) -> None:
     assert kernel.shared_bytes <= TARGETS[target].shared_bytes
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_every_configuration_compiles(name: str, target: Any) -> None:

@@ -1,12 +1,7 @@
-"""Products for Hopper: what their descriptors and coordinates mean, played through in NumPy, and that they compile.
-
-There is no interpreter for Gluon: the walk below repeats the kernel's loops over tiles and steps, with im2col loads as
-the CUDA driver's documentation has them.
-"""
+"""Products for Hopper: the kernel played in Python, with its copies and barriers, and that it compiles."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -14,78 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 from backends.cuda.compiling import compile_group, every_kernel
-from backends.cuda.interpret import Memory
+from backends.cuda.gluon_play import play
+from backends.cuda.interpret import Memory, ReferenceMemory
 from backends.cuda.kernels.test_conv import convolution, dense
 
 from trine.backends.cuda import reference
 from trine.backends.cuda.groups import Activation, Conv, Epilogue, Gemm, Group
 from trine.backends.cuda.kernels.conv_gluon import HopperConv
 from trine.backends.cuda.kernels.gemm_gluon import HopperGemm
-from trine.backends.cuda.tactic import Launch, Scalar, TensorMap
+from trine.backends.cuda.tactic import TensorMap
 from trine.backends.cuda.target import TARGETS
 
 SM90 = TARGETS["sm_90"]
 TACTIC = HopperConv(compiles=True)
 GEMM = HopperGemm(compiles=True)
 Array = np.ndarray[Any, Any]
-
-
-def im2col(x: Array, description: TensorMap, corner: tuple[int, ...], offsets: tuple[int, int]) -> Array:
-    """Pixels from ``corner`` on, in the window that the corners of ``description`` leave, moved by ``offsets``."""
-    assert description.im2col is not None
-    assert description.steps is not None
-    lower, upper, channels, pixels = description.im2col
-    n, h, w, c = corner
-    ends = [x.shape[axis] + upper[axis - 1] for axis in (1, 2)]
-    found = np.zeros((pixels, channels), x.dtype)
-    for place in range(pixels):
-        row, column = h + offsets[0], w + offsets[1]
-        if n < x.shape[0] and 0 <= row < x.shape[1] and 0 <= column < x.shape[2]:
-            found[place] = x[n, row, column, c : c + channels]
-        w += description.steps[2]
-        if w >= ends[1]:
-            w = lower[1]
-            h += description.steps[1]
-        if h >= ends[0]:
-            h = lower[0]
-            n += 1
-    return found
-
-
-def walk(launch: Launch, x: Array, w: Array) -> Array:
-    """The sums that the kernel's tiles get, (rows, K)."""
-    k = launch.kernel.constants
-    window = launch.arguments[0]
-    assert isinstance(window, TensorMap)
-    names = [name for name, kind in launch.kernel.signature.items() if kind != "constexpr"]
-    sizes = {n: int(a.value) for n, a in zip(names, launch.arguments, strict=True) if isinstance(a, Scalar)}
-    k = {**k, **sizes}
-    rows = k["rows"]
-    filters = w.reshape(k["columns"], -1)
-    blocks_n = -(-k["columns"] // k["BLOCK_N"])
-    parts = 2 if k["TOGETHER"] else 1
-    tile_m = k["BLOCK_M"] * parts
-    tiles = -(-rows // tile_m) * blocks_n
-    total = np.full((tiles // blocks_n * tile_m, blocks_n * k["BLOCK_N"]), np.nan, np.float32)
-    assert not k["HELD"] or launch.grid[0] % blocks_n == 0
-    for tile in itertools.chain(*(range(program, tiles, launch.grid[0]) for program in range(launch.grid[0]))):
-        first_k = tile % blocks_n * k["BLOCK_N"]
-        for part in range(parts):
-            first = tile // blocks_n * tile_m + part * k["BLOCK_M"]
-            n, h, v = first // (k["p"] * k["q"]), first // k["q"] % k["p"], first % k["q"]
-            sums = np.zeros((k["BLOCK_M"], k["BLOCK_N"]), np.float32)
-            for step in range(k["steps"]):
-                if k["MATRIX"]:
-                    a = x[first : first + k["BLOCK_M"], step * k["BLOCK_K"] : (step + 1) * k["BLOCK_K"]]
-                else:
-                    rs, c = divmod(step, k["channels"] // k["BLOCK_K"])
-                    offsets = (rs // k["filter_w"] * k["dilation_h"], rs % k["filter_w"] * k["dilation_w"])
-                    corner = (n, h * k["stride_h"] - k["pad_h"], v * k["stride_w"] - k["pad_w"], c * k["BLOCK_K"])
-                    a = im2col(x, window, corner, offsets)
-                b = filters[first_k : first_k + k["BLOCK_N"], step * k["BLOCK_K"] : (step + 1) * k["BLOCK_K"]]
-                sums[: len(a), : len(b)] += a.astype(np.float32) @ b.astype(np.float32).T
-            total[first : first + k["BLOCK_M"], first_k : first_k + k["BLOCK_N"]] = sums
-    return total[:rows, : k["columns"]]
 
 
 def tile(m: int, n: int, k: int, together: bool, resident: bool = False) -> dict[str, Any]:
@@ -106,23 +44,35 @@ GROUPS = {
 }
 
 
+def play_group(tactic: Any, group: Any, configuration: Any, seed: int, programs: int) -> None:
+    """``programs``: of the GPU, few, so that each has several tiles."""
+    assert tactic.supports(group, SM90), tactic.supports(group, SM90).reasons
+    rng = np.random.default_rng(0)
+    memory = Memory()
+    views = [group.x, group.w] if isinstance(group, Conv) else [group.a, group.b]
+    epilogue = group.epilogue
+    for view in (*views, epilogue.bias, epilogue.residual):
+        if view is not None:
+            memory.put(view, rng.normal(size=view.shape))
+    memory.put(group.y, np.full(group.y.shape, np.nan))
+    (launch,) = tactic.launches(group, configuration, replace(SM90, multiprocessors=programs))
+    y = np.full((math.prod(group.y.shape[:-1]), group.y.shape[-1]), np.nan, np.float16)
+    arrays = {"x": memory.get(views[0]), "w": memory.get(views[1]), "y": y}
+    arrays["w"] = arrays["w"].reshape(len(arrays["w"]), -1)
+    if epilogue.residual is not None:
+        arrays["residual"] = memory.get(epilogue.residual).reshape(y.shape)
+    if epilogue.bias is not None:
+        arrays["bias"] = memory.get(epilogue.bias)
+    play(launch, arrays, seed)
+    reference.run_group(group, ReferenceMemory(memory))
+    wanted = memory.get(group.y).reshape(y.shape)
+    np.testing.assert_allclose(y, wanted, rtol=4e-3, atol=4e-3 * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("name", GROUPS)
 def test_tiles(name: str) -> None:
     group, configuration = GROUPS[name]
-    group = replace(group, epilogue=replace(group.epilogue, bias=None, act=replace(group.epilogue.act, name="none")))
-    assert TACTIC.supports(group, SM90), TACTIC.supports(group, SM90).reasons
-    rng = np.random.default_rng(0)
-    memory = Memory()
-    for view in (group.x, group.w):
-        memory.put(view, rng.normal(size=view.shape))
-    x, w = memory.get(group.x), memory.get(group.w)
-    (launch,) = TACTIC.launches(group, configuration, SM90)
-    got = walk(launch, x, w).reshape(group.y.shape)
-    columns = reference._windows(
-        x.astype(np.float32), w.shape[1:3], group.stride, group.pads, group.dilation, group.y.shape[1:3]
-    )
-    wanted = columns.reshape(*group.y.shape[:3], -1) @ w.reshape(len(w), -1).astype(np.float32).T
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-3)
+    play_group(TACTIC, group, configuration, seed=1, programs=3)
 
 
 def matrices(m: int, n: int, k: int, residual: bool = False) -> Gemm:
@@ -140,13 +90,15 @@ def matrices(m: int, n: int, k: int, residual: bool = False) -> Gemm:
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_matrices(together: bool) -> None:
-    group = matrices(200, 72, 88)
-    assert GEMM.supports(group, SM90), GEMM.supports(group, SM90).reasons
-    rng = np.random.default_rng(0)
-    a, b = (rng.normal(size=view.shape).astype(np.float16) for view in (group.a, group.b))
-    (launch,) = GEMM.launches(group, tile(64, 64, 64, together), SM90)
-    np.testing.assert_allclose(walk(launch, a, b), a.astype(np.float32) @ b.astype(np.float32).T, rtol=1e-4, atol=1e-3)
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(("products", "stages"), [(88, 2), (296, 3), (600, 4), (128, 8)])
+def test_matrices(together: bool, resident: bool, residual: bool, products: int, stages: int) -> None:
+    """Several tiles in each program, and steps more and fewer than there are buffers."""
+    group = matrices(430, 72, products, residual)
+    configuration = {**tile(64, 64, 64, together, resident), "stages": stages}
+    for seed in range(2):
+        play_group(GEMM, group, configuration, seed, programs=2 + seed)
 
 
 def test_matrices_are_refused_with_reasons() -> None:
@@ -216,7 +168,7 @@ def test_compiles(name: str) -> None:
 
 
 @needs_im2col
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", LARGE)
 def test_every_configuration_compiles(name: str) -> None:
     for configuration, kernels in every_kernel(tactic_of(LARGE[name]), LARGE[name], SM90):

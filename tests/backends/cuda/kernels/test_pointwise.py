@@ -302,14 +302,14 @@ def test_compiles(name: str, target: Any) -> None:
     assert kernel.cubin
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_every_configuration_compiles(name: str, target: Any) -> None:
     assert list(every_kernel(TACTIC, REPRESENTATIVES[name], target))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_operation_compiles() -> None:
     for dtype in ("fp16", "bf16", "int64", "int32", "int8", "uint8", "bool"):
         for op in [*UNARY, *BINARY, *COMPARED, "isnan", "not", "and", "or"]:

@@ -156,7 +156,7 @@ def test_group(name: str) -> None:
     check(group, configurations[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_configuration(name: str) -> None:
     group = GROUPS[name]
@@ -213,7 +213,7 @@ def test_compiles(name: str, target: Any) -> None:
     assert compile_group(TACTICS[type(group)], group, target)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", MORE)
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_every_configuration_compiles(name: str, target: Any) -> None:

@@ -138,6 +138,7 @@ def _consume(
     weights_full,
     staged_full,
     staged_empty,
+    order,
     rows,
     columns,
     steps,
@@ -173,6 +174,10 @@ def _consume(
     count = which * skipped
     turn = 0
     for tile in range(start, tiles, hop):
+        if not TOGETHER:
+            # A parity tells neighbouring rounds of the buffers apart, no more: before this tile's steps, the other
+            # group has to be through with those of the tile before.
+            mbarrier.wait(order.index(which), (turn & 1) ^ (1 - which))
         total = gl.zeros((BLOCK_M, BLOCK_N), gl.float32, layout=layout)
         before = 0
         for step in range(steps):
@@ -185,6 +190,8 @@ def _consume(
             mbarrier.arrive(empty.index(before), count=1, pred=step > 0)
             before = slot
             count += 1
+        if not TOGETHER:
+            mbarrier.arrive(order.index(1 - which), count=1)
         total = warpgroup_mma_wait(0, deps=(total,))
         mbarrier.arrive(empty.index(before), count=1)
         count += skipped
@@ -268,7 +275,9 @@ def hopper_product(
     for i in gl.static_range(STAGES):
         mbarrier.init(full.index(i), count=1)
         mbarrier.init(empty.index(i), count=parts)
+    order = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
     for i in gl.static_range(2):
+        mbarrier.init(order.index(i), count=1)
         mbarrier.init(staged_full.index(i), count=1)
         mbarrier.init(staged_empty.index(i), count=1)
     mbarrier.init(weights_full, count=1)
@@ -289,6 +298,7 @@ def hopper_product(
                     weights_full,
                     staged_full,
                     staged_empty,
+                    order,
                     rows,
                     columns,
                     steps,
@@ -320,6 +330,7 @@ def hopper_product(
                     weights_full,
                     staged_full,
                     staged_empty,
+                    order,
                     rows,
                     columns,
                     steps,
