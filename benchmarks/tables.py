@@ -151,6 +151,34 @@ def cuda_peers(results: Path) -> str | None:
     return markdown(header, rows) + "\n\n" + notes
 
 
+def cuda_trine(results: Path) -> str | None:
+    """trine by itself on a GPU: milliseconds, images a second, and the sum of its groups' floors."""
+    found = load(results, "cuda_trine")
+    if found is None:
+        return None
+    floors = {
+        (cell["model"], bucket["rows"]): bucket["floor_us"] / 1e3
+        for cell in found["cells"]
+        if cell["build"]
+        for bucket in cell["build"]["buckets"]
+    }
+    cells = sorted(found["cells"], key=lambda cell: (cell["model"], cell["batch"]))
+    rows = [
+        [
+            f"{cell['model']}, batch {cell['batch']}",
+            _milliseconds(cell["times"]["trine"]),
+            f"{cell['batch'] / cell['times']['trine']['median_ms'] * 1e3:,.0f}",
+            f"{floors[cell['model'], cell['batch']]:.3f}",
+            f"{cell['trine_relative_error']:.1e}",
+            f"{cell['eager_relative_error']:.1e}",
+        ]
+        for cell in cells
+    ]
+    header = ("model", "trine, ms", "images/s", "floor, ms", "trine's error", "PyTorch fp16's")
+    failed = f"\nFailed in that run: {', '.join(sorted(found['failures']))}." if found["failures"] else ""
+    return f"{markdown(header, rows)}\n\n{found['hardware']['gpu']}; {found['date']}.{failed}"
+
+
 def _milliseconds(time: dict[str, Any]) -> str:
     return f"{time['median_ms']:.3f} ({time['p10_ms']:.3f}-{time['p90_ms']:.3f})"
 
@@ -324,6 +352,7 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "call-overhead": call_overhead,
     "cold-start": cold_start,
     "cuda-peers": cuda_peers,
+    "cuda-trine": cuda_trine,
     "coverage": coverage,
     "coverage-models": coverage_models,
 }

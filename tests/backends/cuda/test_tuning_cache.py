@@ -1,8 +1,13 @@
 """Timings in a file: of one GPU for that GPU, of one architecture for builds without a GPU."""
 
-import pytest
+from dataclasses import replace
 
-from trine.backends.cuda.tuning_cache import TuningCache
+import pytest
+from backends.cuda.kernels.test_conv import SM90, TACTIC, convolution
+
+from trine.backends.cuda.groups import Activation
+from trine.backends.cuda.signature import group_signature
+from trine.backends.cuda.tuning_cache import SHIPPED, TuningCache
 from trine.errors import ConfigError
 
 
@@ -74,3 +79,17 @@ def test_what_is_no_timing_cache(path, text):
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"timing cache .*not readable"):
         TuningCache(path, "", "sm_90")
+
+
+def test_timings_of_an_h200_ship():
+    """They serve builds without a GPU: here for the 3x3 convolutions of ResNet's first stage."""
+    group = convolution((1, 56, 56, 64), (64, 3, 3), pads=(1, 1, 1, 1))
+    group = replace(group, epilogue=replace(group.epilogue, act=Activation("relu")))
+    timings = TuningCache(None, "", "sm_90", SHIPPED / "sm_90.json").timings(group_signature(group))
+    labels = {
+        f"{TACTIC.name}[{','.join(f'{key}={value}' for key, value in sorted(each.items()))}]"
+        for each in TACTIC.configurations(group, SM90)
+    }
+    assert timings
+    assert timings.keys() <= labels
+    assert all(1.0 < latency < 100.0 for latency in timings.values() if latency is not None)
