@@ -283,6 +283,29 @@ def coverage_models(results: Path) -> str | None:
     return markdown(("network", "million parameters", "nodes", "relative error", "tactic"), rows)
 
 
+def nvidia_samples(results: Path) -> str | None:
+    """What became of each of NVIDIA's Python samples, for each version that was run."""
+    found = load(results, "nvidia_samples")
+    if found is None:
+        return None
+    versions = sorted(found["versions_run"], key=lambda version: [int(part) for part in version.split(".")])
+    rows = {}
+    for version in versions:
+        for sample in found["versions_run"][version]:
+            cells = rows.setdefault(sample["name"], dict.fromkeys(versions, "-"))
+            cells[version] = (
+                "works" if sample["status"] == "pass" else _cell(f"no: {sample['why'] or sample['reason']}")
+            )
+    table = markdown(
+        ("sample", *versions),
+        [[name, *(cells[version] for version in versions)] for name, cells in sorted(rows.items())],
+    )
+    others = [f"| {name} | {reason} |" for name, reason in sorted(found["not_run"].items())]
+    tail = "\n".join(["| not run | why |", "| --- | --- |", *others])
+    packages = ("openvino", "onnxruntime", "torch", "torchvision")
+    return f"{table}\n\n{tail}\n\nRun on {measured_on(found, packages)}"
+
+
 def _cell(text: str, limit: int = 300) -> str:
     """``text`` on one line of a table."""
     line = " ".join(text.split()).replace("|", "\\|")
@@ -353,6 +376,7 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "cold-start": cold_start,
     "cuda-peers": cuda_peers,
     "cuda-trine": cuda_trine,
+    "nvidia-samples": nvidia_samples,
     "coverage": coverage,
     "coverage-models": coverage_models,
 }

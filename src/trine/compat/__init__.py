@@ -1,4 +1,4 @@
-"""Other people's names over trine: TensorRT's, torch2trt's and pycuda's.
+"""Other people's names over trine: TensorRT's, torch2trt's, pycuda's and cuda-python's.
 
 import trine.compat.tensorrt as trt          # in a program that can be edited
 trine.compat.install_as("tensorrt", era="8") # for one that cannot: its `import tensorrt` finds trine's
@@ -7,25 +7,34 @@ python -m trine.compat.run --era 8 script.py # the same from the command line
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import sys
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
 from trine.errors import ConfigError
 
-__all__ = ["install_as"]
+__all__ = ["cuda_works", "install_as"]
 
 
-_KINDS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt", "torch2trt": "torch2trt", "pycuda": "pycuda"}
+_KINDS = {
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt",
+    "torch2trt": "torch2trt",
+    "pycuda": "pycuda",
+    "cuda": "cuda",
+}
 
 
 def install_as(name: str, era: str | None = None) -> ModuleType:
     """Let ``import name`` give trine's package of that kind, for the rest of the process.
 
     Args:
-        name: "tensorrt", "torch2trt" or "pycuda" ("tensorrt_rtx" is "tensorrt" too).
+        name: "tensorrt", "torch2trt", "pycuda" ("tensorrt_rtx" is "tensorrt" too), or "cuda": cuda-python's names over
+            host memory. With the last, this process cannot use a GPU through trine, which needs the real ones.
         era: for "tensorrt", the version that it shall be: "5" to "8", "8.2", "8.6", "10", "10.0", "10.16", "11";
             None for every idiom at once.
 
@@ -56,6 +65,31 @@ def install_as(name: str, era: str | None = None) -> ModuleType:
     if not any(isinstance(known, _Submodules) and known.prefix == name for known in sys.meta_path):
         sys.meta_path.insert(0, finder)
     return module
+
+
+def cuda_works() -> bool:
+    """Whether ``import cuda`` finds what can work here: any package of that name, but NVIDIA's without a driver.
+
+    Looks for the driver's library only: no device is touched.
+    """
+    below = _below(None, "cuda")
+    if below is None:
+        return importlib.util.find_spec("cuda") is not None  # a module of that name, or nothing
+    bindings = _below(below, "cuda.bindings")
+    driver = PathFinder.find_spec("cuda.cuda", below) if bindings is None else PathFinder.find_spec("driver", bindings)
+    if driver is None or not str(driver.origin).endswith((".so", ".pyd")):
+        return True  # somebody's own
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _below(path: Any, package: str) -> Any:
+    """Where a package's modules are, without importing it; None where ``path`` has no such package."""
+    found = PathFinder.find_spec(package, path)
+    return None if found is None else found.submodule_search_locations
 
 
 class _Submodules:

@@ -1,0 +1,1 @@
+"""``driver``, ``runtime`` and ``nvrtc``, as cuda-python has them."""
