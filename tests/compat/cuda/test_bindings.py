@@ -85,7 +85,8 @@ def test_the_driver_wants_a_beginning_and_a_context() -> None:
         "_, context = cuda.cuCtxCreate(0, device)\n"
         "error, pointer = cuda.cuMemAlloc(8)\n"
         "data = bytearray(8)\n"
-        "print(int(cuda.cuMemcpyHtoD(pointer, b'12345678', 8)[0]), int(cuda.cuMemcpyDtoH(data, int(pointer), 8)[0]), data)\n"
+        "there = cuda.cuMemcpyHtoD(pointer, b'12345678', 8)\n"
+        "print(int(there[0]), int(cuda.cuMemcpyDtoH(data, int(pointer), 8)[0]), data)\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split("\n")[:3] == ["3 0 201", "0 0 201", "0 0 bytearray(b'12345678')"], result.stderr
