@@ -87,10 +87,21 @@ def classify(model: Path, pixels: np.ndarray) -> np.ndarray:
     return logits
 
 
-def reference_labels(folder: Path, photo: str) -> str:
-    """The label that ONNX Runtime gives a photo, normalised as the samples for ResNet50 do."""
+def reference_labels(folder: Path, photo: str, cropped: bool = False) -> str:
+    """The label that ONNX Runtime gives a photo, normalised as the samples for ResNet50 do.
+
+    ``cropped``: as efficientnet's ImageBatcher does by "V1MS": the middle, bicubic, ImageNet's mean and deviation.
+    """
     from PIL import Image
 
-    pixels = np.asarray(Image.open(folder / photo).resize((224, 224), Image.Resampling.LANCZOS), np.float32)
-    logits = classify(folder / "ResNet50.onnx", (pixels.transpose(2, 0, 1)[None] / 255 - 0.45) / 0.225)
+    image = Image.open(folder / photo)
+    if cropped:
+        side = int(224 / 256 * min(image.size))
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side)).resize((224, 224), Image.Resampling.BICUBIC)
+        pixels = (np.asarray(image, np.float32) - (123.68, 116.28, 103.53)) / (58.395, 57.12, 57.375)
+    else:
+        image = image.resize((224, 224), Image.Resampling.LANCZOS)
+        pixels = (np.asarray(image, np.float32) / 255 - 0.45) / 0.225
+    logits = classify(folder / "ResNet50.onnx", pixels.transpose(2, 0, 1)[None])
     return (folder / "class_labels.txt").read_text(encoding="utf-8").split("\n")[int(logits.argmax())]

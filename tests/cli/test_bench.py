@@ -29,6 +29,15 @@ def test_json_adds_up(trine, engine_file: Path) -> None:
     assert result["throughput_qps"] == pytest.approx(1e3 / latency["mean"], rel=0.1)
 
 
+def test_the_profile_names_layers_and_their_times(trine, engine_file: Path) -> None:
+    result = trine("bench", engine_file, *QUICK, "--dumpProfile")
+    assert result.code == 0, result.err
+    assert "=== Profile ===" in result.out
+    layers = json.loads(trine("bench", engine_file, *QUICK, "--dumpProfile", "--json").out)["layers"]
+    assert layers
+    assert all(layer["name"] and layer["mean_ms"] >= 0 for layer in layers)
+
+
 def test_several_streams(trine, engine_file: Path) -> None:
     document = json.loads(trine("bench", engine_file, *QUICK, "--streams", "3", "--threads", "1", "--json").out)
     assert (document["streams"], document["threads"]) == (3, 1)

@@ -34,6 +34,9 @@ def test_every_example_is_tested() -> None:
         "02_mnist_train_to_engine/train_to_engine.py",
         "03_torch2trt/torch2trt_program.py",
         "04_mnist_layer_by_layer/mnist_layer_by_layer.py",
+        "05_custom_converter/custom_converter.py",
+        "06_onnx_route/onnx_route.py",
+        "07_serialize_and_stream/serialize_and_stream.py",
     }
 
 
@@ -77,3 +80,33 @@ def test_a_network_layer_by_layer_keeps_the_accuracy(tmp_path: Path) -> None:
     assert difference, printed
     assert float(difference[1]) < 1e-3, printed
     assert (tmp_path / "sample.engine").stat().st_size > 2**20
+
+
+def check_accuracy(printed: str) -> None:
+    """The same accuracy as PyTorch's, a good one, and logits within rounding."""
+    accuracy = dict(re.findall(r"^accuracy, (\w+) +(0\.\d{4}|1\.0000)$", printed, re.MULTILINE))
+    assert accuracy["trine"] == accuracy["PyTorch"], printed
+    assert float(accuracy["trine"]) > 0.9, printed
+    difference = re.search(r"^largest difference +(\S+)", printed, re.MULTILINE)
+    assert difference, printed
+    assert float(difference[1]) < 1e-3, printed
+
+
+@pytest.mark.slow
+def test_a_converter_of_ones_own_is_called(tmp_path: Path) -> None:
+    printed = run_example("05_custom_converter/custom_converter.py", tmp_path)
+    assert re.search(r"^converted by ours +ReLU, Swish2$", printed, re.MULTILINE), printed
+    check_accuracy(printed)
+
+
+@pytest.mark.slow
+def test_the_onnx_route_keeps_the_accuracy(tmp_path: Path) -> None:
+    check_accuracy(run_example("06_onnx_route/onnx_route.py", tmp_path))
+    assert (tmp_path / "mnist.onnx").exists()
+
+
+@pytest.mark.slow
+def test_a_plan_is_run_by_a_process_without_pytorch(tmp_path: Path) -> None:
+    printed = run_example("07_serialize_and_stream/serialize_and_stream.py", tmp_path)
+    assert re.search(r"^imported to run +neither PyTorch nor ONNX$", printed, re.MULTILINE), printed
+    check_accuracy(printed)

@@ -220,3 +220,10 @@ def test_weights_are_copied_when_the_layer_is_made() -> None:
     layer = network.add_constant(array)
     array[:] = 5
     np.testing.assert_array_equal(answer(network, layer, x=X), np.ones(3, np.float32))
+
+
+def test_constants_whose_weights_do_not_fill_the_shape_are_refused() -> None:
+    network = Network()
+    with pytest.raises(ConfigError, match=r"five: 5 weights do not fill the shape \(2, 3\)"):
+        network.add_constant((2, 3), np.zeros(5, np.float32), name="five")
+    assert network.num_layers == 0

@@ -56,6 +56,9 @@ def parser() -> Parser:
         "--device", help="cpu, cuda, cuda:1, ... (default: the GPU if the engine has kernels for it, else the CPU)"
     )
     how.add_argument("--threads", type=positive_int, help="threads of each call (default: as built)")
+    how.add_argument(
+        "--dumpProfile", "--profile", action="store_true", help="also each layer's time, measured apart from the rest"
+    )
     peers = result.add_argument_group("comparison, interleaved in this process, with the same number of threads")
     peers.add_argument("--vs", metavar="A,B", help="torch, onnxruntime, openvino")
     peers.add_argument("--source", metavar="MODEL", help="model.onnx or package.module:callable: what the others run")
@@ -108,7 +111,13 @@ def execute(options: Namespace) -> int:
             series = [measure_streams(streams, "trine", rows, **spans)]
         else:
             series = measure_in_turns(runners, rows, **spans)
-    document = {**setting, "results": [entry.to_json(options.percentile) for entry in series], **_ratios(series)}
+        layers = {"layers": _layers(engine, call, options.iterations)} if options.dumpProfile else {}
+    document = {
+        **setting,
+        **layers,
+        "results": [entry.to_json(options.percentile) for entry in series],
+        **_ratios(series),
+    }
     if options.json:
         console.print_json(document)
     else:
@@ -133,6 +142,20 @@ def _engine_runner(engine: Engine, call: Call, options: Namespace) -> Runner:
     inputs = call.inputs
     context.execute(inputs)  # what does not fit the engine is said now, not within the measurement
     return Runner("trine", lambda: context.execute(inputs), f"{engine.tactic}, {engine.manifest.precision}")
+
+
+def _layers(engine: Engine, call: Call, calls: int) -> list[dict[str, Any]]:
+    """Each layer's mean over ``calls``, in the order of execution."""
+    from trine.runtime.layer_times import LayerTimes
+
+    times = LayerTimes(engine)
+    times.execute(call.inputs)  # the first call allocates
+    total: dict[str, float] = {}
+    for _ in range(calls):
+        times.execute(call.inputs)
+        for name, milliseconds in times.last:
+            total[name] = total.get(name, 0.0) + milliseconds
+    return [{"name": name, "mean_ms": milliseconds / calls} for name, milliseconds in total.items()]
 
 
 def _setting(engine: Engine, call: Call, options: Namespace) -> dict[str, Any]:
@@ -203,6 +226,8 @@ def _print(document: dict[str, Any], series: list[Series], options: Namespace) -
     out.print(f"[bold]{escape(document['name'])}[/bold]  {document['precision']} by {document['tactic']}")
     streams = f", {document['streams']} streams" if document["streams"] > 1 else ""
     out.print(f"{escape(shapes)}; {document['threads']} threads{streams}; {escape(document['cpu'])}\n")
+    if "layers" in document:
+        _print_layers(document["layers"])
     if len(series) > 1:
         _print_comparison(document, series, options)
         return
@@ -216,6 +241,19 @@ def _print(document: dict[str, Any], series: list[Series], options: Namespace) -
     percentiles = ", ".join(f"percentile({p:g}%) = {latency[f'p{p:g}']:.6g} ms" for p in options.percentile)
     out.print(f"Latency: {named}, {percentiles}")
     out.print(f"[dim]Latency is {document['includes']}.[/dim]")
+
+
+def _print_layers(layers: list[dict[str, Any]]) -> None:
+    """trtexec's profile: time, share, name."""
+    from rich.markup import escape
+
+    out = console.results()
+    total = sum(layer["mean_ms"] for layer in layers)
+    out.print("=== Profile ===")
+    for layer in layers:
+        share = layer["mean_ms"] / total if total else 0.0
+        out.print(f"{layer['mean_ms']:9.4f} ms {share:6.1%}  {escape(layer['name'])}")
+    out.print(f"{total:9.4f} ms         in all\n")
 
 
 def _print_comparison(document: dict[str, Any], series: list[Series], options: Namespace) -> None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from trine.dtypes import DataType
+from trine.errors import ConfigError
 from trine.network.boxes import NMSLayer
 from trine.network.computing import LayerMaker
 from trine.network.conditionals import IfConditional
@@ -49,6 +52,10 @@ class ArrangingLayers(LayerMaker):
         """
         if weights is None:
             return self._make(ConstantLayer, [], weights=shape, name=name)
+        count = weights.numel() if hasattr(weights, "numel") else np.size(weights)
+        wanted = int(np.prod(tuple(shape), dtype=np.int64)) if isinstance(shape, Sequence) else count
+        if count not in (0, wanted):  # 0: the weights are set later
+            raise ConfigError(f"{name or 'add_constant'}: {count} weights do not fill the shape {tuple(shape)}")
         return self._make(ConstantLayer, [], weights=weights, shape=shape, name=name)
 
     def add_fill(

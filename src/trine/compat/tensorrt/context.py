@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from trine.compat.tensorrt.context_options import ContextOptions
@@ -15,6 +14,7 @@ from trine.errors import InputError, TrineError
 if TYPE_CHECKING:
     from trine.compat.tensorrt.engine import ICudaEngine
     from trine.runtime.context import ExecutionContext
+    from trine.runtime.layer_times import LayerTimes
 
 __all__ = ["IExecutionContext"]
 
@@ -36,7 +36,8 @@ class IExecutionContext(ContextShapes, ContextOptions):
         self._set_up_options()
         self._addresses: dict[str, int] = {}
         self._allocators: dict[str, Any] = {}
-        self._last_ms = 0.0
+        self._timed: LayerTimes | None = None
+        self._layer_times: list[tuple[str, float]] = []
 
     @property
     def engine(self) -> ICudaEngine:
@@ -114,15 +115,18 @@ class IExecutionContext(ContextShapes, ContextOptions):
         where = f"IExecutionContext::{method}"
         if self._made_by is not self._cuda_engine._engine:
             self._made_by = self._cuda_engine._engine
+            self._timed = None
             self._context = self._made_by.create_execution_context()
         if isinstance(shapes, str):
             self._reporter.error(where, shapes)
             return False
         try:
             inputs, out = collect(self, shapes, addresses)
-            begin = time.perf_counter()
-            answers = self._context.execute(inputs, out)
-            self._last_ms = (time.perf_counter() - begin) * 1e3
+            if self._profiler is None:
+                self._layer_times = []
+                answers = self._context.execute(inputs, out)
+            else:
+                answers = self._execute_timed(inputs, out)
             deliver(self, answers, out, addresses, stream)
         except (TrineError, RuntimeError) as err:  # RuntimeError: the backends' own
             self._reporter.failed(where, err if isinstance(err, TrineError) else InputError(str(err)))
@@ -132,9 +136,22 @@ class IExecutionContext(ContextShapes, ContextOptions):
             report_layer_times(self)
         return True
 
+    def _execute_timed(self, inputs: dict[str, Any], out: dict[str, Any]) -> dict[str, Any]:
+        """Run the plan that was compiled to be measured: the first call with a profiler compiles it."""
+        from trine.runtime.layer_times import LayerTimes
+
+        if self._timed is None:
+            self._timed = LayerTimes(self._made_by)
+        answers = self._timed.execute(inputs, out)
+        self._layer_times = self._timed.last
+        return answers
+
     def report_to_profiler(self) -> bool:
-        """Tell the profiler the times of the last call. False where there is no profiler, or no call."""
-        if self._profiler is None or self._last_shapes is None:
+        """Tell the profiler the times of the last call. False where no call was made with a profiler."""
+        if self._profiler is None or not self._layer_times:
+            self._reporter.error(
+                "IExecutionContext::reportToProfiler", "nothing was measured: set a profiler, and call then"
+            )
             return False
         report_layer_times(self)
         return True

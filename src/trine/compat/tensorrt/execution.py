@@ -93,10 +93,6 @@ def _allocate(allocator: Any, name: str, before: int, nbytes: int, stream: int) 
 
 
 def report_layer_times(context: IExecutionContext) -> None:
-    """Tell the profiler what the last call took.
-
-    The backends run the whole graph as one, and what can be measured without slowing it is the time of all layers
-    together: it is reported under the engine's and the backend's name.
-    """
-    engine = context._cuda_engine._engine
-    context._profiler.report_layer_time(f"{engine.manifest.name} ({engine.tactic})", context._last_ms)
+    """Tell the profiler what each layer took in the last call, as the backend measured it."""
+    for name, milliseconds in context._layer_times:
+        context._profiler.report_layer_time(name, milliseconds)

@@ -41,7 +41,8 @@ class OnnxRuntimeExecutor:
         options: Mapping[str, Any],
     ) -> None:
         """Compile ``graph``. ``options``: "optimization" ("all", "basic" or "none"); "weights": "packed", or "fed"
-        to give them to each call where they lie, never copied: that starts much sooner, and runs slower.
+        to give them to each call where they lie, never copied: that starts much sooner, and runs slower;
+        "profile_prefix": how the file begins that ``end_profiling`` writes.
 
         Raises BuildError with ONNX Runtime's reason when it refuses the graph.
         """
@@ -50,6 +51,9 @@ class OnnxRuntimeExecutor:
         session_options.intra_op_num_threads = threads
         session_options.inter_op_num_threads = 1
         session_options.log_severity_level = 4  # a refusal reaches the caller as an exception, not as a print
+        if "profile_prefix" in options:
+            session_options.enable_profiling = True
+            session_options.profile_file_prefix = options["profile_prefix"]
         level = ort.GraphOptimizationLevel
         session_options.graph_optimization_level = {
             "all": level.ORT_ENABLE_ALL,
@@ -84,6 +88,11 @@ class OnnxRuntimeExecutor:
         if self._raw or self._fed:
             return _OrtValueSession(self._session, self._ort, self._inputs, self._outputs, self._fed)
         return OnnxRuntimeSession(self._session, self._input_names, self._output_names)
+
+    def end_profiling(self) -> str:
+        """Write what was measured; the path of the file. For an executor with a "profile_prefix"."""
+        path: str = self._session.end_profiling()
+        return path
 
     def close(self) -> None:
         """Free the InferenceSession."""
