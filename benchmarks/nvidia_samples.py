@@ -206,7 +206,12 @@ def run(sample: Sample, where: Path, folder: Path, data: Path, model: Path, era:
     else:
         reason = sample.check(output, data)
         status = "fail" if reason else "pass"
-    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", output).replace(str(folder), "").replace(str(where.parents[2]), "")
+    plain = (
+        re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", output)
+        .replace(str(work), "")
+        .replace(str(folder), "")
+        .replace(str(where.parents[2]), "")
+    )
     plain = re.sub(r'File "[^"]*/([^/"]+)"', r'File "\1"', plain)  # nothing of where things are installed
     tail = [line for line in plain.splitlines() if line.strip()][-6:]
     return {
