@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import trine.compat.tensorrt as trt
 from trine.compat.torch2trt import ListDataset, TensorBatchDataset, TRTModule, torch2trt
 from trine.errors import ConfigError, InputError, ModelImportError, UnsupportedError
 
@@ -198,10 +199,56 @@ def test_half_modules_keep_their_types() -> None:
     torch.testing.assert_close(converted(x), model(x), rtol=1e-2, atol=1e-2)
 
 
-def test_int8_is_refused_and_never_ignored() -> None:
-    for options in ({"int8_mode": True}, {"qat_mode": True}):
-        with pytest.raises(UnsupportedError, match=r"int8_mode=True.*does not quantise"):
-            torch2trt(small(), [torch.randn(1, 3, 8, 8)], **options)
+class Seen:
+    """A dataset that counts what was asked of it."""
+
+    def __init__(self, items: list[torch.Tensor]) -> None:
+        self.items, self.asked = items, 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> list[torch.Tensor]:
+        self.asked += 1
+        return [self.items[index]]
+
+
+# Entropy clips the rare large values, of which noise has more than pictures' features.
+@pytest.mark.parametrize(("algorithm", "most"), [(None, 0.3), (trt.CalibrationAlgoType.MINMAX_CALIBRATION, 0.05)])
+def test_int8_is_calibrated_on_the_dataset(algorithm: Any, most: float, caplog: pytest.LogCaptureFixture) -> None:
+    model = small().eval()
+    torch.manual_seed(1)
+    dataset = Seen([torch.randn(3, 8, 8) for _ in range(100)])  # items without a batch dimension
+    x = torch.randn(2, 3, 8, 8)
+    with caplog.at_level(logging.INFO, "trine"):
+        converted = torch2trt(
+            model, [x], int8_mode=True, int8_calib_dataset=dataset, int8_calib_algorithm=algorithm, max_batch_size=4
+        )
+    assert dataset.asked >= 100
+    got, want = converted(x), model(x).detach()
+    error = float((got - want).abs().max() / want.abs().max())
+    assert 1e-4 < error < most, "as far from fp32 as eight bits are, and not nearer"
+    assert "int8_mode: relative error" in caplog.text
+
+
+def test_int8_scales_follow_the_dataset() -> None:
+    model, x = small().eval(), torch.randn(1, 3, 8, 8)
+    near = torch2trt(model, [x], int8_mode=True, int8_calib_algorithm="MINMAX_CALIBRATION")(x)
+    loud = {"int8_calib_dataset": Seen([100 * x]), "int8_calib_algorithm": "MINMAX_CALIBRATION"}
+    far = torch2trt(model, [x], int8_mode=True, **loud)(x)
+    assert (far - model(x)).abs().max() > 5 * (near - model(x)).abs().max()
+
+
+def test_int8_faults_are_named() -> None:
+    x = torch.randn(1, 3, 8, 8)
+    with pytest.raises(ConfigError, match="int8_calib_dataset is empty"):
+        torch2trt(small(), [x], int8_mode=True, int8_calib_dataset=Seen([]))
+    with pytest.raises(ConfigError, match="'BEST' is unknown; allowed: LEGACY_CALIBRATION"):
+        torch2trt(small(), [x], int8_mode=True, int8_calib_algorithm="BEST")
+    with pytest.raises(InputError, match=r"int8_calib_dataset\[0\], input_0: expected the rank of \(1, 3, 8, 8\)"):
+        torch2trt(small(), [x], int8_mode=True, int8_calib_dataset=Seen([torch.randn(8)]))
+    with pytest.raises(UnsupportedError, match=r"qat_mode=True.*fake quantisation"):
+        torch2trt(small(), [x], qat_mode=True)
 
 
 def test_misspelt_options_are_named() -> None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from trine.compat.tensorrt.logger import Reporter
     from trine.compat.tensorrt.network import INetworkDefinition
 
-__all__ = ["quantized"]
+__all__ = ["METHODS", "quantized"]
 
-_METHODS = {
+METHODS = {
     "LEGACY_CALIBRATION": "percentile",
     "ENTROPY_CALIBRATION": "entropy",
     "ENTROPY_CALIBRATION_2": "entropy",
@@ -61,7 +61,7 @@ def quantized(
             )
         cached = _read_cache(calibrator)
         if any(name not in cached for name in missing):
-            method = _METHODS[calibrator.get_algorithm().name]
+            method = METHODS[calibrator.get_algorithm().name]
             chosen = config._calibration_profile
             shapes = _shapes(network, profile, {} if chosen is None else chosen._ranges, calibrator)
             cached = calibrate(model, _batches(network, calibrator, shapes), method)

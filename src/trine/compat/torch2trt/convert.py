@@ -14,6 +14,7 @@ import torch
 import trine
 from trine.compat.torch2trt.dataset import Dataset
 from trine.compat.torch2trt.flattener import Flattener
+from trine.compat.torch2trt.int8 import build_int8
 from trine.compat.torch2trt.registry import registered
 from trine.compat.torch2trt.trt_module import TRTModule
 from trine.engine.engine import Engine
@@ -65,18 +66,19 @@ def torch2trt(
             the shapes are fixed to the example's, or range over those of the dataset.
         min_shapes, opt_shapes, max_shapes: a shape for each input, in the structure of ``inputs``.
         log_level: how much trine logs meanwhile, one of trt.Logger's severities; None: as it is set.
-        int8_mode: not supported, see Raises.
+        int8_mode: products in integers, their ranges measured on ``int8_calib_dataset`` (the example inputs, if none is
+            given) as ``int8_calib_algorithm`` says, a trt.CalibrationAlgoType. It comes before ``fp16_mode``.
         use_onnx: no effect: every conversion goes through ONNX, converters included. Nor have, on the CPU,
             max_workspace_size, keep_network, onnx_opset, avg_timing_iterations and the options of the DLA.
         kwargs: anything else; converters find it in ``ctx.torch2trt_kwargs``.
 
     Raises:
-        UnsupportedError: int8_mode, or the module uses what nothing here can import or run; all of it is listed.
+        UnsupportedError: qat_mode, or the module uses what nothing here can import or run; all of it is listed.
         ModelImportError, AccuracyError: the module cannot be traced, or a converter writes something else.
         ConfigError: names or shapes do not fit the inputs, or an option is misspelt.
     """
     options = {name: value for name, value in locals().items() if name != "kwargs"} | kwargs
-    _check_options(kwargs, int8_mode)
+    _check_options(kwargs)
     check_module(module)
     module = getattr(module, "_orig_mod", module)  # what torch.compile wrapped
     dataset = inputs if isinstance(inputs, Dataset) else None
@@ -93,13 +95,19 @@ def torch2trt(
 
     named = _named(module, takes, input_names, output_names)
     with registered(options), _logging(log_level):
-        engine = _build(
-            named,
-            dict(zip(input_names, tensors, strict=True)),
-            dict(zip(input_names, shapes, strict=True)),
-            fp16_mode=fp16_mode,
-            strict=strict_type_constraints,
-        )
+        named_tensors = dict(zip(input_names, tensors, strict=True))
+        named_shapes = dict(zip(input_names, shapes, strict=True))
+        if int8_mode:
+            engine = build_int8(
+                named,
+                named_tensors,
+                named_shapes,
+                takes=takes,
+                dataset=int8_calib_dataset if int8_calib_dataset is not None else dataset or [example],
+                algorithm=int8_calib_algorithm,
+            )
+        else:
+            engine = _build(named, named_tensors, named_shapes, fp16_mode=fp16_mode, strict=strict_type_constraints)
     return TRTModule(engine, input_names, output_names, takes, gives)
 
 
@@ -121,12 +129,12 @@ def _build(
     return trine.build(named, example, shapes=shapes)
 
 
-def _check_options(kwargs: dict[str, Any], int8_mode: bool) -> None:
-    """Raises UnsupportedError for INT8, ConfigError for what looks like a misspelt option."""
-    if int8_mode or "qat_mode" in kwargs:
+def _check_options(kwargs: dict[str, Any]) -> None:
+    """Raises UnsupportedError for qat_mode, ConfigError for what looks like a misspelt option."""
+    if kwargs.get("qat_mode"):
         raise UnsupportedError(
-            "torch2trt(int8_mode=True): trine does not quantise PyTorch modules yet, and an engine in another "
-            "precision than was asked for would be a silent change. Leave int8_mode out, or use fp16_mode"
+            "torch2trt(qat_mode=True): fake quantisation in the module is not read; use int8_mode with a calibration "
+            "dataset, or export the module to ONNX with its quantise layers"
         )
     known = [name for name in inspect.signature(torch2trt).parameters if name != "kwargs"]
     for name in kwargs:
