@@ -179,6 +179,21 @@ def cuda_trine(results: Path) -> str | None:
     return f"{markdown(header, rows)}\n\n{found['hardware']['gpu']}; {found['date']}.{failed}"
 
 
+def torch2trt_suite(results: Path) -> str | None:
+    """torch2trt's own tests: how many pass, and each that does not, with whose fault it is."""
+    found = load(results, "torch2trt_suite")
+    if found is None:
+        return None
+    lines = ["| not passed | whose fault | why |", "| --- | --- | --- |"]
+    for line in found["not_passed"]:
+        name = line["test"].split("::")[-1]
+        lines.append(f"| `{name}` | {line['fault']} | {_cell(line['reason'] or line['error'][:120])} |")
+    passed, revision = found["outcomes"].get("passed", 0), (found["revision"] or "unknown")[:10]
+    table = "\n".join(lines)
+    run_on = measured_on(found, ("openvino", "onnxruntime", "torch", "torchvision"))
+    return f"{passed} of {found['tests']} pass, at torch2trt's revision {revision}.\n\n{table}\n\nRun on {run_on}"
+
+
 def _milliseconds(time: dict[str, Any]) -> str:
     return f"{time['median_ms']:.3f} ({time['p10_ms']:.3f}-{time['p90_ms']:.3f})"
 
@@ -301,7 +316,7 @@ def nvidia_samples(results: Path) -> str | None:
         [[name, *(cells[version] for version in versions)] for name, cells in sorted(rows.items())],
     )
     others = [f"| {name} | {reason} |" for name, reason in sorted(found["not_run"].items())]
-    tail = "\n".join(["| not run | why |", "| --- | --- |", *others])
+    tail = "\n".join(["| not run | why, judging by what it needs |", "| --- | --- |", *others])
     packages = ("openvino", "onnxruntime", "torch", "torchvision")
     return f"{table}\n\n{tail}\n\nRun on {measured_on(found, packages)}"
 
@@ -376,6 +391,7 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "cold-start": cold_start,
     "cuda-peers": cuda_peers,
     "cuda-trine": cuda_trine,
+    "torch2trt-suite": torch2trt_suite,
     "nvidia-samples": nvidia_samples,
     "coverage": coverage,
     "coverage-models": coverage_models,

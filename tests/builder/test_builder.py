@@ -6,6 +6,7 @@ import torch
 
 import trine
 from trine.builder import cpu
+from trine.errors import BuildError
 from trine.runtime.cpu.openvino_executor import supported_precisions
 from trine.verify.report import Report
 
@@ -172,3 +173,15 @@ def test_other_dimensions_can_be_dynamic():
     torch.testing.assert_close(engine(x), net(x).detach(), rtol=1e-4, atol=1e-5)
     with pytest.raises(trine.InputError, match="from 8 to 32"):
         engine(torch.randn(1, 3, 40, 9))
+
+
+@pytest.mark.parametrize("tactic", ["openvino", "onnxruntime"])
+def test_a_size_that_the_model_cannot_take_is_named(tactic):
+    network = trine.Network("views")
+    layer = network.add_shuffle(network.add_input("x", "float32", ("batch", 3, 4)))
+    layer.reshape_dims = (1, 12)
+    network.mark_output(layer.get_output(0))
+    with pytest.raises(
+        BuildError, match=r"views: .* cannot compute x \[4, 3, 4\], which the profile allows: .*batch=1"
+    ):
+        trine.build(network, batch=(1, 1, 4), tactics=(tactic,))

@@ -91,6 +91,7 @@ def test_squeeze_and_unsqueeze(as_tensor: bool) -> None:
 
 
 CASES = [((0, 1, 3), (2, 2, 4), (1, 1, -1)), ((1, 0, 0), (1, 3, 2), (1, 1, 2)), ((1, 2, 3), (2, 3, 4), (-1, -1, -1))]
+CASES += [((1, 0, 3), (5, 3, 2), (0, 1, 0))]  # a stride of 0 repeats
 
 
 @pytest.mark.parametrize("which", ["", "start", "shape", "start shape", "start shape stride"])

@@ -14,7 +14,7 @@ from trine.builder.config import BuilderConfig
 from trine.builder.stages import Stages
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
-from trine.errors import AccuracyError, BuildError
+from trine.errors import AccuracyError, BuildError, TrineError
 from trine.importers.imported_model import ImportedModel
 from trine.profile import OptimizationProfile
 from trine.runtime.context import ExecutionContext
@@ -142,7 +142,16 @@ class Task(ABC):
         context = self.context(candidate)
 
         def run(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return context.execute(arrays)
+            try:
+                return context.execute(arrays)
+            except TrineError:
+                raise
+            except RuntimeError as err:
+                shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+                raise BuildError(
+                    f"{self.imported.name}: {candidate.label} cannot compute {shapes}, which the profile allows: "
+                    f"{' '.join(str(err).split())[:400]}. Give a profile of sizes that the model can take: batch=1, say"
+                ) from err
 
         return compare(
             run,

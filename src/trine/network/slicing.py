@@ -21,6 +21,7 @@ _FIRST = -(2**62)  # an end before the first element, for slices that run backwa
 
 class SliceLayer(Layer):
     """``shape`` elements from ``start`` on, ``stride`` apart, along each axis (or each of ``axes``).
+    A stride of 0 repeats one element.
 
     Inputs 1 to 3, if set, give start, shape and stride while running; 4 the value for FILL; 5 the axes, which must be
     known. ``mode`` says what elements outside of the input are: refused (STRICT_BOUNDS), the value of input 4 or 0
@@ -54,7 +55,8 @@ class SliceLayer(Layer):
             dims[axis] = size
         if self.mode is SampleMode.STRICT_BOUNDS and None not in known["stride"]:
             self._check_bounds(w, x, axes, known)
-            return [w.set_dims(self._slice(w, x, axes, parts, known["stride"]), dims)]
+            if 0 not in known["stride"]:
+                return [w.set_dims(self._slice(w, x, axes, parts, known["stride"]), dims)]
         made = self._sampled(w, x, axes, parts, known, fill)
         return [w.set_dims(made, dims)]
 
@@ -79,8 +81,6 @@ class SliceLayer(Layer):
             known = [None] * count if contents is None else list(contents)
         if len(known) != count:
             raise w.unfinished(f"{label} has {len(known)} numbers, wanted {count}, one for each axis that is sliced")
-        if label == "stride" and 0 in known:
-            raise w.error("stride must not be 0")
         return known
 
     def _check_bounds(self, w: Writer, x: ir.Value, axes: list[int], known: dict[str, list[Dim]]) -> None:
