@@ -62,6 +62,7 @@ def page_program(path: Path) -> tuple[str, int]:
 def run(path: Path) -> Outcome:
     """Execute one page or script."""
     started = time.monotonic()
+    program, blocks, command = "", 1, [sys.executable, str(path)]
     if path.suffix == ".md":
         try:
             program, blocks = page_program(path)
@@ -69,14 +70,13 @@ def run(path: Path) -> Outcome:
             return Outcome(path, 0, 0.0, f"{err.filename}: SyntaxError: {err}")
         if not blocks:
             return Outcome(path, 0, 0.0, "")
-    else:
-        program, blocks = path.read_text(encoding="utf-8"), 1
-    code = f"import sys; exec(compile(sys.stdin.read(), {str(path)!r}, 'exec'), {{'__name__': '__main__'}})"
+        read_and_run = f"exec(compile(sys.stdin.read(), {str(path)!r}, 'exec'), {{'__name__': '__main__'}})"
+        command = [sys.executable, "-c", f"import sys; {read_and_run}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     with tempfile.TemporaryDirectory(prefix="trine-doc-") as folder:
         try:
             result = subprocess.run(
-                [sys.executable, "-c", code],
+                command,
                 input=program,
                 cwd=folder,
                 env=environment,
