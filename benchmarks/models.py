@@ -18,7 +18,7 @@ def define_missing_operators() -> None:
     Call it before the first import. torchvision then needs only the schemas of two operators; no classifier uses them.
     """
     unmatched = sys.platform == "linux" and torch.version.cuda is None and "+" not in version("torchvision")
-    if not unmatched or _libraries:
+    if not unmatched or _libraries or hasattr(torch.ops.torchvision, "nms"):
         return
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
