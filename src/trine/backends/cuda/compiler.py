@@ -181,7 +181,7 @@ def compile_kernel(source: KernelSource, target: Target) -> Kernel:
     else:
         from triton.compiler import ASTSource as Source
     ast = Source(source.function, dict(source.signature), constants, attributes)
-    options = {"num_warps": source.num_warps, **source.options}
+    options = {"num_warps": source.num_warps, "enable_fp_fusion": True, **source.options}  # said: its default changes
     if not source.gluon:
         options["num_stages"] = source.num_stages
     compiled = triton.compile(ast, target=GPUTarget("cuda", target.capability, 32), options=options)
