@@ -14,6 +14,7 @@ JOBS ?= 2
 
 BIN := .venv/bin
 READY := .venv/.ready
+TENSORRT := .venv/.tensorrt-rtx
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet \
 	--constraint requirements/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
@@ -33,11 +34,17 @@ $(READY): pyproject.toml requirements/constraints.txt requirements/packages.txt 
 	@$(PIP) --no-deps --requirement requirements/packages-no-deps.txt
 	@touch $@
 
+# TensorRT for RTX, whose wheels not every index and system has; the tests that want it are skipped without it.
+$(TENSORRT): $(READY) requirements/tensorrt-rtx.txt
+	@$(PIP) --no-deps --requirement requirements/tensorrt-rtx.txt || \
+		echo "TensorRT for RTX cannot be installed here: its tests will be skipped"
+	@touch $@
+
 demo: $(READY)
 	@$(BIN)/python demo/main.py
 
 # One thread a process: the tests already run in $(JOBS) processes.
-test: $(READY)
+test: $(READY) $(TENSORRT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not exhaustive" --numprocesses $(JOBS) --dist worksteal $(TESTS)
 
 # Every configuration of every kernel, compiled for every architecture and run in the interpreter; large networks.

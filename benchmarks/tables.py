@@ -179,6 +179,35 @@ def cuda_trine(results: Path) -> str | None:
     return f"{markdown(header, rows)}\n\n{found['hardware']['gpu']}; {found['date']}.{failed}"
 
 
+def tensorrt_build(results: Path) -> str | None:
+    """What TensorRT for RTX made of trine's graphs."""
+    found = load(results, "tensorrt_build")
+    if found is None:
+        return None
+    rows = [
+        [
+            row["network"],
+            f"{row['nodes']}",
+            f"{row['layers']}",
+            f"{row['plan_mb']:,.1f}",
+            f"{row['fp16_weights_mb']:,.1f}",
+            f"{row['seconds']:.1f}",
+        ]
+        if row["parses"]
+        else [row["network"], f"{row['nodes']}", "; ".join(row["reasons"]), "", "", ""]
+        for row in found["rows"]
+    ]
+    header = (
+        "network",
+        "nodes in trine's graph",
+        "layers in the plan",
+        "plan, MB",
+        "fp16 weights, MB",
+        "seconds to build",
+    )
+    return f"{markdown(header, rows)}\n\n{found['package']} {found['version']}, without a GPU; {found['date']}."
+
+
 def torch2trt_suite(results: Path) -> str | None:
     """torch2trt's own tests: how many pass, and each that does not, with whose fault it is."""
     found = load(results, "torch2trt_suite")
@@ -391,6 +420,7 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "cold-start": cold_start,
     "cuda-peers": cuda_peers,
     "cuda-trine": cuda_trine,
+    "tensorrt-build": tensorrt_build,
     "torch2trt-suite": torch2trt_suite,
     "nvidia-samples": nvidia_samples,
     "coverage": coverage,

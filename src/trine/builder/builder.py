@@ -108,6 +108,10 @@ def _task_kind(config: BuilderConfig) -> type[Task]:
         from trine.builder.cuda import CudaTask
 
         return CudaTask
+    if config.device == "tensorrt":
+        from trine.builder.tensorrt import TensorRTTask
+
+        return TensorRTTask
     return CpuTask
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from trine.profile import Shape, ShapeRange
 __all__ = ["DEVICES", "PRECISIONS", "TACTICS", "BuilderConfig"]
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "best")
-DEVICES = ("cpu", "cuda")
+DEVICES = ("cpu", "cuda", "tensorrt")
 TACTICS = ("openvino", "onnxruntime")
 DEFAULT_MAX_BATCH = 64
 
@@ -32,9 +33,11 @@ class BuilderConfig:
     dynamic: other dimensions that may vary: {"input": {axis: (min, opt, max)}}.
     shapes: whole shapes, as trtexec takes them: {"input": (min, opt, max)}, each a tuple of ints. They decide
         which dimensions are dynamic, and replace ``batch`` and ``dynamic``.
-    device: "cpu"; or "cuda" for an NVIDIA GPU, with a plan for CPUs beside it.
+    device: "cpu"; or "cuda" for an NVIDIA GPU, with a plan for CPUs beside it; or "tensorrt" for a plan that NVIDIA's
+        TensorRT builds, beside one for CPUs, which is what is verified and answers.
     target: the GPU architecture to build for, such as "sm_90"; None: that of the GPU here. With one named, no GPU is
-        needed: kernels are chosen by remembered timings, and the engine is verified on the CPU.
+        needed: kernels are chosen by remembered timings, and the engine is verified on the CPU. With "tensorrt": one
+        that the installed package builds for; None: whatever it builds for by itself.
     buckets: the numbers of rows that a CUDA engine has launches for; a call uses the next that is not smaller. None:
         the profile's opt and max, and the powers of two between its min and max.
     quick_tuning: time only those CUDA kernels that ``kernel_cache`` holds, and the best guesses where it holds none.
@@ -80,14 +83,17 @@ class BuilderConfig:
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("device", self.device, DEVICES)
         if self.target is not None:
-            target_named(self.target)
-            object.__setattr__(self, "device", "cuda")
+            if self.device != "tensorrt":
+                target_named(self.target)
+                object.__setattr__(self, "device", "cuda")
+            elif not re.fullmatch(r"sm_\d+", self.target):
+                raise ConfigError(f'target: expected an architecture such as "sm_86", got {self.target!r}')
         if self.buckets is not None:
             sizes = tuple(sorted(set(self.buckets)))
             if not sizes or not all(_is_int(size) and size > 0 for size in sizes):
                 raise ConfigError(f"buckets: expected numbers of rows such as (1, 8, 64), got {self.buckets!r}")
             object.__setattr__(self, "buckets", sizes)
-        if self.precision == "tf32" and self.device != "cuda":
+        if self.precision == "tf32" and self.device == "cpu":
             raise ConfigError('precision "tf32" is a format of NVIDIA GPUs; give device="cuda", or precision="fp32"')
         for name in ("verify", "progress", "quick_tuning"):
             if not isinstance(getattr(self, name), bool):

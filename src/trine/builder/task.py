@@ -21,6 +21,7 @@ from trine.runtime.context import ExecutionContext
 from trine.runtime.cpu import CpuPlan
 from trine.runtime.cuda.plan import CudaPlan
 from trine.runtime.executor import Executor
+from trine.runtime.tensorrt.plan import TensorRTPlan
 from trine.verify.comparator import compare
 from trine.verify.inputs import build_cases
 from trine.verify.neighbours import BatchAxis
@@ -30,7 +31,7 @@ __all__ = ["Candidate", "Plan", "Task"]
 
 log = logging.getLogger("trine")
 
-Plan = CpuPlan | CudaPlan
+Plan = CpuPlan | CudaPlan | TensorRTPlan
 
 
 class Named(Protocol):
@@ -53,6 +54,7 @@ class Candidate:
     latency_ms: float | None = None
     reasons: list[str] = field(default_factory=list)
     chosen: bool = False
+    built_only: bool = False  # a plan for a device that nothing here runs: stored, neither timed nor verified
 
     @property
     def label(self) -> str:
@@ -63,6 +65,7 @@ class Candidate:
             "name": self.tactic.name,
             "precision": self.precision,
             "chosen": self.chosen,
+            **({"built_only": True} if self.built_only else {}),
             "latency_ms": self.latency_ms,
             "reasons": list(self.reasons),
             "options": dict(self.plan.options) if isinstance(self.plan, CpuPlan) else {},

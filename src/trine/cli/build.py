@@ -71,7 +71,10 @@ def parser() -> Parser:
     precision.add_argument("--seed", type=int, default=0, help="for the random inputs of timing and verification (0)")
     how = result.add_argument_group("how to build")
     how.add_argument(
-        "--device", default="cpu", help="cpu (default), or cuda: for NVIDIA GPUs, with a plan for CPUs beside it"
+        "--device",
+        default="cpu",
+        help="cpu (default), or cuda: for NVIDIA GPUs, with a plan for CPUs beside it; or tensorrt: a plan that"
+        " NVIDIA's TensorRT builds, beside the one for CPUs that answers",
     )
     how.add_argument(
         "--target",
@@ -198,6 +201,8 @@ def _summary(engine: Engine, output: Path, seconds: float) -> dict[str, Any]:
 
     data = inspect_engine(engine)
     del data["layers"]
+    for plan in data["tensorrt"]:
+        del plan["layers"]
     for plan in data["cuda"]:
         for bucket in plan["buckets"]:
             del bucket["groups"]
@@ -215,9 +220,12 @@ def _print_summary(engine: Engine, output: Path, seconds: float, options: Namesp
             from trine.verify.report import Report
 
             print(Report.from_json(dict(evidence)))
+    from trine.engine.inspect_tensorrt import inspect_tensorrt
     from trine.report.markup import size
 
     targets = [name.removeprefix("cuda_") for name in engine.plans if name.startswith("cuda_")]
     by = f"cuda for {', '.join(targets)}" if targets else engine.tactic
+    for plan in inspect_tensorrt(engine.plans) if engine.device == "cpu" else []:
+        by += f", {plan['package']} {plan['precision']} (built, not run)"
     made = f"{size(output.stat().st_size)}, {engine.manifest.precision} by {by}"
     print(f"{output}  {made}, {checked}, {seconds:.1f} s")

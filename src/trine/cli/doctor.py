@@ -95,6 +95,7 @@ def examine() -> dict[str, Any]:
         ],
         "precisions": _precisions(),
         "cuda": _cuda(),
+        "tensorrt": _tensorrt(),
     }
 
 
@@ -177,6 +178,19 @@ def _cuda() -> dict[str, Any]:
     return {"driver": version, "devices": devices, "note": _cuda_note({device["target"] for device in devices})}
 
 
+def _tensorrt() -> dict[str, Any]:
+    """Which of TensorRT's packages builds plans here, or what installs one. Loads its libraries."""
+    from trine.errors import MissingDependencyError
+    from trine.runtime.tensorrt.packages import INSTALL, installed_tensorrt
+
+    try:
+        found = installed_tensorrt()
+    except MissingDependencyError as err:
+        return {"package": None, "version": None, "install": INSTALL, "note": str(err)}
+    note = "trine build --device tensorrt builds plans with it; they run on the GPUs that it supports"
+    return {"package": found.name, "version": found.version, "install": INSTALL, "note": note}
+
+
 def _cuda_note(targets: set[str]) -> str:
     """What can be done with GPUs of these architectures."""
     from trine.backends.cuda.target import TARGETS
@@ -213,6 +227,10 @@ def _print(found: dict[str, Any]) -> None:
         capability = f"compute capability {device['compute_capability']}"
         out.print(f"  {escape(device['name'])}, {capability} ({device['target']}), {size(device['memory_bytes'])}")
     out.print(f"  {escape(found['cuda']['note'])}")
+    out.print("\n[bold]TensorRT[/bold]")
+    package = found["tensorrt"]["package"]
+    out.print(f"  {package} {found['tensorrt']['version']}" if package else "  not installed")
+    out.print(f"  {escape(found['tensorrt']['note'])}")
     out.print("\n[bold]packages[/bold]")
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
     for entry in found["packages"]:

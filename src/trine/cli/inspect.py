@@ -81,6 +81,8 @@ def _print(data: dict[str, Any], options: Namespace) -> None:
     _print_tactics(data)
     if data["cuda"]:
         print_cuda_plans(data)
+    for plan in data["tensorrt"]:
+        _print_tensorrt(plan, options.layers or options.verbose)
     _print_evidence(data)
     work = f", {count(data['macs'])} multiply-adds a row" if data["macs"] else ""
     before, after = data["build"].get("nodes_before"), data["build"].get("nodes_after")
@@ -119,11 +121,30 @@ def _print_tactics(data: dict[str, Any]) -> None:
     table = console.table("tactic", "precision", "median ms", "", "why not", numeric=("median ms",))
     for tactic in data["tactics"]:
         latency = "" if tactic["latency_ms"] is None else f"{tactic['latency_ms']:.3f}"
-        state = "[green]chosen[/green]" if tactic["chosen"] else "refused"
+        state = "[green]chosen[/green]" if tactic["chosen"] else "built" if tactic.get("built_only") else "refused"
         reasons = "\n".join(tactic["reasons"])
         table.add_row(escape(tactic["name"]), tactic.get("precision", ""), latency, state, escape(reasons))
     if data["tactics"]:
         console.results().print(table, "")
+
+
+def _print_tensorrt(plan: dict[str, Any], with_layers: bool) -> None:
+    from rich.markup import escape
+
+    from trine.report.markup import size
+
+    out = console.results()
+    target = f" for {plan['target']}" if plan["target"] else ""
+    out.print(
+        f"[bold]TensorRT[/bold]  {escape(plan['package'])} {escape(plan['version'])}, {escape(plan['precision'])}"
+        f"{escape(target)}: {len(plan['layers'])} layers, {size(plan['plan_bytes'])}\n"
+    )
+    if with_layers:
+        table = console.table("#", "kind", "name", "gives", "from", numeric=("#",))
+        for index, layer in enumerate(plan["layers"]):
+            gives, nodes = "\n".join(layer["outputs"]), ", ".join(layer["nodes"])
+            table.add_row(str(index), *(escape(cell) for cell in (layer["kind"], layer["name"], gives, nodes)))
+        out.print(table, "")
 
 
 def _print_evidence(data: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from trine.runtime.executor import Executor
 if TYPE_CHECKING:
     from trine.runtime.cpu import CpuPlan
     from trine.runtime.cuda.plan import CudaPlan
+    from trine.runtime.tensorrt.plan import TensorRTPlan
 
 __all__ = ["Engine"]
 
@@ -37,7 +38,7 @@ class Engine:
         manifest: Manifest,
         graph: PortableGraph,
         plans: Mapping[str, bytes | memoryview],
-        plan: CpuPlan | CudaPlan,
+        plan: CpuPlan | CudaPlan | TensorRTPlan,
         executor: Executor,
         owner: Any = None,
     ) -> None:

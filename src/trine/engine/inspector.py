@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from trine.engine.inspect_cuda import inspect_cuda_plans
+from trine.engine.inspect_tensorrt import inspect_tensorrt
 from trine.engine.manifest import Manifest, TensorInfo
 from trine.engine.onnx_reader import GraphView, NodeView, TensorView, read_graph
 from trine.engine.portable_graph import PortableGraph
@@ -40,9 +41,9 @@ def inspect_engine(engine: Inspectable) -> dict[str, Any]:
     """Everything worth knowing about ``engine``, JSON-able.
 
     Keys: name, source, precision, created, versions, opsets, inputs, outputs, tactic, tactics, stages, passes,
-    build, sizes, operators, layers, macs, cuda, evidence. ``cuda`` is what
-    inspect_cuda_plans says. ``macs`` are multiply-accumulates for one row (the first dimension taken as 1, others at
-    the profile's opt), and None for a layer of which they are not known.
+    build, sizes, operators, layers, macs, cuda, tensorrt, evidence. ``cuda`` and
+    ``tensorrt`` are what inspect_cuda_plans and inspect_tensorrt say. ``macs`` are multiply-accumulates for one row
+    (the first dimension taken as 1, others at the profile's opt), and None for a layer of which they are not known.
     Raises EngineFormatError when the graph's or a CUDA plan's bytes are damaged.
     """
     manifest = engine.manifest
@@ -76,6 +77,7 @@ def inspect_engine(engine: Inspectable) -> dict[str, Any]:
         "layers": layers,
         "macs": sum(layer["macs"] or 0 for layer in layers),
         "cuda": inspect_cuda_plans(engine.plans),
+        "tensorrt": inspect_tensorrt(engine.plans),
         "evidence": dict(manifest.evidence) if manifest.evidence is not None else None,
     }
 

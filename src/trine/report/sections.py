@@ -78,10 +78,11 @@ def tactics(data: Data) -> str:
             if latency
             else '<div class="bar none"></div><span class="figure">not timed</span>'
         )
+        state = "chosen" if chosen else "built" if tactic.get("built_only") else "refused"
         reasons = "".join(f"<li>{text(reason)}</li>" for reason in tactic.get("reasons") or ())
         rows.append(
             f'<li class="{"chosen" if chosen else "refused"}"><div class="who"><b>{name}</b>'
-            f'<span class="chip">{"chosen" if chosen else "refused"}</span><small>{options}</small></div>{bar}'
+            f'<span class="chip">{state}</span><small>{options}</small></div>{bar}'
             + (f'<ul class="reasons">{reasons}</ul>' if reasons else "")
             + "</li>"
         )

@@ -16,6 +16,7 @@ from trine.runtime.cpu import CpuPlan, compile_cpu_plan, import_backend, quick_p
 from trine.runtime.cpu.features import cpu_model
 from trine.runtime.cuda.choose_device import open_on_gpu
 from trine.runtime.executor import Executor
+from trine.runtime.tensorrt.choose_device import open_on_tensorrt
 from trine.runtime.tiered import TieredExecutor
 from trine.versions import package_version
 
@@ -38,8 +39,8 @@ def load(
 
     Args:
         source: the path that ``Engine.save`` wrote, or the bytes that ``Engine.serialize`` gave.
-        device: "cpu"; "cuda" or "cuda:1" for an NVIDIA GPU; None: the GPU if the engine has kernels for the one that is
-            here, else the CPU.
+        device: "cpu"; "cuda" or "cuda:1" for an NVIDIA GPU; "tensorrt" for the plan that TensorRT built, on the first
+            GPU; None: the GPU if the engine has kernels or a plan of TensorRT's for the one here, else the CPU.
         threads: how many threads a call may use on the CPU; None keeps what the engine was built with.
         tiered: answer sooner, at full speed later. The first calls run a plan that compiles quickly (ONNX Runtime in
             fp32, weights unpacked); the engine's own plan is compiled in a thread that starts with the second call,
@@ -56,7 +57,7 @@ def load(
         EngineFormatError: the file is damaged or no engine; ``section`` says where.
         BuildError: no backend here can run the graph.
         MissingDependencyError: no backend is installed.
-        NoDeviceError: a GPU was asked for, and there is none that the engine has kernels for.
+        NoDeviceError: a GPU was asked for, and there is none that the engine has kernels or a plan for.
         DeviceMemoryError: the weights do not fit the GPU.
         ConfigError: ``device`` or ``capture`` is none of these.
     """
@@ -67,9 +68,11 @@ def load(
     def verify(plan: str) -> None:
         contents.verify_checksums([PLAN_PREFIX + plan])
 
-    on_gpu = open_on_gpu(device, contents.plans, manifest, capture=capture, verify=verify)
+    on_gpu = open_on_tensorrt(device, contents.plans, manifest, verify) or open_on_gpu(
+        device, contents.plans, manifest, capture=capture, verify=verify
+    )
     if on_gpu is not None:
-        return Engine(manifest, graph, plans, *on_gpu, owner=contents)
+        return Engine(manifest, graph, plans, on_gpu[0], on_gpu[1], owner=contents)
     if CPU_PLAN in plans:
         verify(CPU_PLAN)
     plan = CpuPlan.from_bytes(bytes(plans[CPU_PLAN])) if CPU_PLAN in plans else None

@@ -40,7 +40,7 @@ def open_on_gpu(
     if capture not in ("first_use", "build"):
         raise ConfigError(f'capture: {capture!r} is unknown; allowed: "first_use", "build"')
     if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ConfigError(f'device: {device!r} is unknown; allowed: "cpu", "cuda", "cuda:1", ... or None')
+        raise ConfigError(f'device: {device!r} is unknown; allowed: "cpu", "cuda", "cuda:1", ..., "tensorrt" or None')
     targets = sorted(name.removeprefix(_PREFIX) for name in plans if name.startswith(_PREFIX))
     if device == "cpu" or (device is None and not targets):
         return None

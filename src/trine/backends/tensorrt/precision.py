@@ -1,0 +1,134 @@
+"""The graph as a strongly typed network wants it: fp16 or bf16 spelled out with casts, and with weights of that type.
+
+TensorRT 11 and TensorRT for RTX choose no precisions any more: each layer computes in the types of its tensors. So
+the operators that gain from it get their operands in the narrow type; all others keep fp32. Where a tensor is wanted
+in both types there is one Cast. Inputs and outputs keep their types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trine.dtypes import DataType
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["NARROW_OPERATORS", "cast_model"]
+
+# What computes in the narrow type. Products are summed in fp32 by TensorRT; the rest neither adds up many elements
+# nor leaves the range of its operands by much. Softmax, exponentials, normalisations, reductions and everything
+# unknown stay in fp32.
+# fmt: off
+NARROW_OPERATORS = frozenset({
+    "Abs", "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "ConvTranspose", "Expand",
+    "Flatten", "Gather", "Gelu", "Gemm", "GlobalMaxPool", "HardSigmoid", "HardSwish",
+    "Identity", "LeakyRelu", "MatMul", "Max", "MaxPool", "Min", "Mish", "Mul", "Neg", "PRelu", "Relu", "Reshape",
+    "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
+})
+# fmt: on
+_TYPES = {"fp16": DataType.FLOAT16, "bf16": DataType.BFLOAT16}
+_FP32 = 1  # onnx.TensorProto.FLOAT
+
+
+def cast_model(model: bytes, precision: str) -> bytes:
+    """``model``, a whole ONNX model that computes in fp32, with NARROW_OPERATORS in ``precision``: "fp16" or "bf16".
+
+    Other precisions return it as it is. Graphs inside of operators (If, Loop, Scan) keep fp32. A value beyond fp16's
+    range becomes infinite, as a cast says. Raises nothing of its own; onnx raises for bytes that are no model.
+    """
+    if precision not in _TYPES:
+        return model
+    import onnx
+
+    parsed = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
+    _Casting(parsed.graph, _TYPES[precision]).run()
+    return bytes(parsed.SerializeToString())
+
+
+class _Casting:
+    """One graph, changed in place. A tensor ``x`` in the narrow type is called ``x__float16``."""
+
+    def __init__(self, graph: onnx.GraphProto, dtype: DataType) -> None:
+        self.graph = graph
+        self.dtype = dtype
+        self.weights = {weight.name: weight for weight in graph.initializer if weight.data_type == _FP32}
+        infos = (*graph.input, *graph.output, *graph.value_info)
+        self.fp32 = {info.name for info in infos if info.type.tensor_type.elem_type == _FP32} | self.weights.keys()
+        self.wide = {value.name for value in graph.input} | self.weights.keys()  # those that exist in fp32 so far
+        self.narrow: set[str] = set()  # those that exist in the narrow type so far
+        self.nodes: list[onnx.NodeProto] = []
+
+    def run(self) -> None:
+        for node in list(self.graph.node):
+            if self._is_narrow(node):
+                for index, name in enumerate(node.input):
+                    if name in self.fp32:
+                        node.input[index] = self._narrow(name)
+                for index, name in enumerate(node.output):
+                    if name in self.fp32:
+                        node.output[index] = self._name(name)
+                        self.narrow.add(name)
+            else:
+                for name in (*node.input, *_captured(node)):
+                    self._widen(name)
+                self.wide.update(node.output)
+            self.nodes.append(node)
+        for value in self.graph.output:
+            self._widen(value.name)
+        del self.graph.node[:], self.graph.value_info[:]
+        self.graph.node.extend(self.nodes)
+        used = {name for node in self.nodes for name in (*node.input, *_captured(node))}
+        used.update(value.name for value in self.graph.output)
+        kept = [weight for weight in self.graph.initializer if weight.name in used]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
+
+    def _is_narrow(self, node: onnx.NodeProto) -> bool:
+        data = [name for name in (*node.input, *node.output) if name in self.fp32]
+        return node.domain in ("", "ai.onnx") and node.op_type in NARROW_OPERATORS and bool(data)
+
+    def _name(self, name: str) -> str:
+        return f"{name}__{self.dtype.value}"
+
+    def _narrow(self, name: str) -> str:
+        """The name of ``name`` in the narrow type, which exists from here on."""
+        import onnx
+
+        if name not in self.narrow:
+            self.narrow.add(name)
+            if name in self.weights and not any(value.name == name for value in self.graph.input):
+                weight = onnx.numpy_helper.to_array(self.weights[name])
+                with np.errstate(over="ignore"):
+                    data = weight.astype(self.dtype.numpy)
+                self.graph.initializer.append(
+                    onnx.TensorProto(
+                        name=self._name(name), data_type=self.dtype.onnx, dims=weight.shape, raw_data=data.tobytes()
+                    )
+                )
+            else:
+                self._cast(name, self._name(name), self.dtype.onnx)
+        return self._name(name)
+
+    def _widen(self, name: str) -> None:
+        if name in self.narrow and name not in self.wide:
+            self._cast(self._name(name), name, _FP32)
+            self.wide.add(name)
+
+    def _cast(self, source: str, result: str, to: int) -> None:
+        import onnx
+
+        self.nodes.append(onnx.helper.make_node("Cast", [source], [result], name=f"cast_to_{result}", to=to))
+
+
+def _captured(node: onnx.NodeProto) -> Iterator[str]:
+    """Every name that the graphs inside of ``node`` use; their own among them, which does no harm."""
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from inner.input
+                yield from _captured(inner)
+            yield from (value.name for value in graph.output)

@@ -1,0 +1,1 @@
+"""Engines whose plan NVIDIA's TensorRT built: the plan, the package that runs it, and the run."""
