@@ -223,6 +223,28 @@ def torch2trt_suite(results: Path) -> str | None:
     return f"{passed} of {found['tests']} pass, at torch2trt's revision {revision}.\n\n{table}\n\nRun on {run_on}"
 
 
+def torch2trt_errors(results: Path) -> str | None:
+    """Relative errors of trine's torch2trt, and of NVIDIA's converters over trine."""
+    found = load(results, "torch2trt_errors")
+    if found is None:
+        return None
+
+    def shown(cell: dict[str, Any]) -> str:
+        return f"{cell['relative_error']:.1e}" if "relative_error" in cell else "fails"
+
+    rows = [[name, shown(row["trine"]), shown(row["torch2trt"])] for name, row in found["rows"].items()]
+    failed = [
+        f"- {name}, {'trine' if which == 'trine' else 'NVIDIA'}: {_cell(cell['error'][:150])}"
+        for name, row in found["rows"].items()
+        for which, cell in row.items()
+        if "error" in cell
+    ]
+    table = markdown(("converted", "trine's torch2trt", "NVIDIA's converters over trine"), rows)
+    reasons = "\n\nThose that fail:\n\n" + "\n".join(failed) if failed else ""
+    run_on = measured_on(found, ("openvino", "onnxruntime", "torch", "torchvision"))
+    return f"{table}{reasons}\n\nRun on {run_on}"
+
+
 def _milliseconds(time: dict[str, Any]) -> str:
     return f"{time['median_ms']:.3f} ({time['p10_ms']:.3f}-{time['p90_ms']:.3f})"
 
@@ -421,6 +443,7 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "cuda-peers": cuda_peers,
     "cuda-trine": cuda_trine,
     "tensorrt-build": tensorrt_build,
+    "torch2trt-errors": torch2trt_errors,
     "torch2trt-suite": torch2trt_suite,
     "nvidia-samples": nvidia_samples,
     "coverage": coverage,

@@ -1,7 +1,8 @@
 """A pytest plugin: NVIDIA's torch2trt over trine, on a machine without a GPU, nothing of it changed.
 
 ``import tensorrt`` finds trine's, and what PyTorch would do on a GPU is done on the CPU: ``.cuda()`` is the identity,
-the device "cuda" is the CPU, and streams are there but have nothing to wait for. Used by torch2trt_suite.py.
+the device "cuda" is the CPU, and streams are there but have nothing to wait for. Used by torch2trt_suite.py, and
+``patch`` by torch2trt_errors.py.
 """
 
 from __future__ import annotations
@@ -70,7 +71,15 @@ def _moved(function: Any) -> Any:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before torch2trt is imported: its converters keep the functions that they find."""
+    """Before the tests, and torch2trt, are imported."""
+    patch()
+
+
+def patch() -> None:
+    """PyTorch without a GPU as if it had one, and trine in TensorRT's place.
+
+    To be called before torch2trt is imported: its converters keep the functions that they find.
+    """
     from models import define_missing_operators
 
     define_missing_operators()
@@ -85,13 +94,31 @@ def pytest_configure(config: pytest.Config) -> None:
     stream = types.SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
     torch.cuda.current_stream = lambda *args: stream  # type: ignore[assignment, return-value]
     torch.cuda.synchronize = lambda *args: None  # type: ignore[assignment]
+    _random_backbones()
     install_as("tensorrt")
     # Both backends are compiled, run and verified; which one is a little faster is not what these tests are about.
     cpu.time_interleaved = functools.partial(timing.time_interleaved, seconds=0.05, seconds_if_close=0.05)
 
 
+def _random_backbones() -> None:
+    """Segmentation networks fetch pretrained backbones unless told not to; random ones need no network connection."""
+    import torchvision
+
+    def random_weights(weights: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        name = type(weights).__name__.removesuffix("_Weights").lower()
+        state: dict[str, Any] = torchvision.models.get_model(name, weights=None).state_dict()
+        for key in state:
+            if key.endswith("bn3.weight"):  # what a block adds: else values grow from block to block to thousands
+                state[key].fill_(0.2)
+        return state
+
+    torchvision.models._api.WeightsEnum.get_state_dict = random_weights
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What an earlier run has results of is not run again."""
+    """What an earlier run has results of is not run again. How many tests there are is left beside the results."""
+    if RESULTS:
+        Path(RESULTS).with_suffix(".collected").write_text(str(len(items)))
     if RESULTS and Path(RESULTS).exists():
         done = {json.loads(line)["test"] for line in Path(RESULTS).read_text().splitlines()}
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
