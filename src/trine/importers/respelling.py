@@ -50,6 +50,19 @@ def _attention(
     return answer.reshape(*leading, *answer.shape[-2:])
 
 
+def _distances(a: torch.Tensor, b: torch.Tensor, p: float = 2.0, *_: Any, **__: Any) -> torch.Tensor:
+    """``torch.cdist``: rows of ``a`` (..., n, width) to rows of ``b`` (..., m, width); gives (..., n, m)."""
+    distances: torch.Tensor = torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, -1)
+    return distances
+
+
+def _hypotenuse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """``torch.hypot``. Scaled, as squares of large numbers would be infinite."""
+    longest = torch.maximum(a.abs(), b.abs())
+    scale = torch.where((longest == 0) | longest.isinf(), torch.ones_like(longest), longest)
+    return ((a / scale) ** 2 + (b / scale) ** 2).sqrt() * scale
+
+
 def _four_dims(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.dim() > 4:
         return tensor.flatten(0, -4)
@@ -58,5 +71,8 @@ def _four_dims(tensor: torch.Tensor) -> torch.Tensor:
 
 _SPELLINGS: dict[Any, Callable[..., Any]] = {
     functional.scaled_dot_product_attention: _attention,
+    torch.cdist: _distances,
+    torch.hypot: _hypotenuse,
+    torch.Tensor.hypot: _hypotenuse,
     torch.Tensor.data.__get__: torch.Tensor.detach,  # type: ignore[attr-defined]  # a getter, for the tracer too
 }

@@ -1,0 +1,41 @@
+"""Functions that PyTorch's exporter translates in one spelling only: each spelling is imported and answers as eager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import trine
+
+FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "clamp between an int and a float": lambda x: x.clamp(-0.5, 3),
+    "clamp in place": lambda x: (x * 1).clamp_(0, 1.5),
+    "clamp by names": lambda x: torch.clamp(x, min=-1, max=0.25),
+    "clip": lambda x: torch.clip(x, 0, 1.5),
+    "clamp of ints": lambda x: (x * 5).int().clamp(0, 2.5),
+    "cdist": lambda x: torch.cdist(x, x + 1),
+    "cdist, p=1": lambda x: torch.cdist(x, x.flip(-1), p=1.0),
+    "hypot": lambda x: torch.hypot(x, x + 1),
+    "hypot of what squares beyond fp32": lambda x: (x * 1e30).hypot(x * 1e30),
+}
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_answers_as_eager(name: str) -> None:
+    module = Function(FUNCTIONS[name])
+    torch.manual_seed(0)
+    engine = trine.build(module, (torch.randn(2, 5, 6),), tactics=("onnxruntime",))
+    x = torch.randn(3, 5, 6)
+    torch.testing.assert_close(engine(x), module(x), rtol=1e-5, atol=1e-5)
