@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import logging
 import os
 from typing import Any
 
@@ -12,7 +14,7 @@ from trine.builder.fixed_shapes import fix_shapes
 from trine.builder.freeze import freeze, tensor_infos
 from trine.builder.profiles import choose_profile, requested_axes
 from trine.builder.stages import Stages
-from trine.builder.task import Task
+from trine.builder.task import NothingForGpuError, Task
 from trine.engine.engine import Engine
 from trine.engine.manifest import Manifest
 from trine.errors import ConfigError
@@ -25,6 +27,8 @@ from trine.verify.neighbours import batch_axis
 from trine.versions import installed_versions
 
 __all__ = ["build"]
+
+log = logging.getLogger("trine")
 
 _PACKAGES = ("trine", "numpy", "openvino", "onnxruntime", "onnx", "onnx-ir", "onnxscript", "torch", "triton")
 
@@ -68,7 +72,14 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
     task = _task_kind(config)(config, graph, inputs, outputs, profile, rows, imported, stages)
     candidates = task.candidates()
     with stages("compile"):
-        task.compile(candidates)
+        try:
+            task.compile(candidates)
+        except NothingForGpuError as err:
+            log.warning("%s; building for the CPU, in fp32", err)
+            config = dataclasses.replace(config, device="cpu", target=None, precision="fp32")
+            task = CpuTask(config, graph, inputs, outputs, profile, rows, imported, stages)
+            candidates = task.candidates()
+            task.compile(candidates)
     with stages("time"):
         ranked = task.time(candidates)
     with stages("verify"):

@@ -40,6 +40,7 @@ class BuilderConfig:
         that the installed package builds for; None: whatever it builds for by itself.
     buckets: the numbers of rows that a CUDA engine has launches for; a call uses the next that is not smaller. None:
         the profile's opt and max, and the powers of two between its min and max.
+    cpu_fallback: leave operators that have no CUDA kernels to the CPU, with a warning; False: refuse to build then.
     quick_tuning: time only those CUDA kernels that ``kernel_cache`` holds, and the best guesses where it holds none.
     kernel_cache: a folder that remembers compiled CUDA kernels.
     threads: how many threads a call uses; None: as many as the process may run on.
@@ -58,6 +59,7 @@ class BuilderConfig:
     device: str = "cpu"
     target: str | None = None
     buckets: tuple[int, ...] | None = None
+    cpu_fallback: bool = True
     quick_tuning: bool = False
     kernel_cache: str | Path | None = None
     threads: int | None = None
@@ -95,7 +97,7 @@ class BuilderConfig:
             object.__setattr__(self, "buckets", sizes)
         if self.precision == "tf32" and self.device == "cpu":
             raise ConfigError('precision "tf32" is a format of NVIDIA GPUs; give device="cuda", or precision="fp32"')
-        for name in ("verify", "progress", "quick_tuning"):
+        for name in ("verify", "progress", "quick_tuning", "cpu_fallback"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}: expected True or False, got {getattr(self, name)!r}")
         if self.batch is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trine.backends.cpu.tactics import CPU_TACTICS
-from trine.builder.task import Candidate, Plan, Task
+from trine.builder.task import Candidate, NothingForGpuError, Plan, Task
 from trine.errors import BuildError, ConfigError, MissingDependencyError, NoDeviceError, UnsupportedError
 from trine.runtime.cpu import compile_cpu_plan
 from trine.runtime.cuda.plan import CudaPlan, cuda_plan_name
@@ -26,6 +26,8 @@ __all__ = ["CudaTask"]
 
 log = logging.getLogger("trine")
 
+_SHOWN = 10  # nodes in the text of a warning; all of them are in what ``inspect`` shows
+
 
 @dataclass(frozen=True)
 class CudaTactics:
@@ -41,6 +43,8 @@ class CudaTask(Task):
     verified on the reference device, in NumPy.
     """
 
+    _warned = False
+
     def candidates(self) -> list[Candidate]:
         """One for each precision asked for. Raises MissingDependencyError without Triton."""
         if importlib.util.find_spec("triton") is None:
@@ -54,7 +58,7 @@ class CudaTask(Task):
     def compile(self, candidates: list[Candidate]) -> None:
         """The first; the others only if its answers should turn out not to be good enough.
 
-        Raises UnsupportedError and BuildError as build_cuda_plan does.
+        Raises UnsupportedError and BuildError as build_cuda_plan does, and NothingForGpuError.
         """
         candidates[0].plan, candidates[0].executor = self._compile(candidates[0].precision)
 
@@ -125,11 +129,15 @@ class CudaTask(Task):
                 target,
                 chooser,
                 rows_vary=self._rows_vary(),
+                cpu_fallback=self.config.cpu_fallback,
                 on_stage=self.stages.detail,
             )
         finally:
             if timer is not None:
                 timer.close()
+        if plan is None:
+            raise NothingForGpuError(f"{self.imported.name}: none of its operators has kernels for GPUs")
+        self._warn(plan)
         if timer is not None:
             from trine.runtime.cuda.executor import CudaExecutor
 
@@ -137,6 +145,27 @@ class CudaTask(Task):
         from trine.backends.cuda.reference_executor import ReferenceExecutor
 
         return plan, ReferenceExecutor(self.graph, self.inputs, self.outputs, precision)
+
+    def _warn(self, plan: CudaPlan) -> None:
+        """Say what runs on the CPU; once, whatever the number of buckets and precisions."""
+        if not plan.cpu_parts or self._warned:
+            return
+        self._warned = True
+        steps = plan.buckets[-1].cpu_steps
+        nodes = [node for step in steps for node in plan.cpu_parts[step.part].nodes]
+        operators = ", ".join(sorted({node["op"] for node in nodes}))
+        listed = "; ".join(f"{node['name']} ({node['op']}): {node['reason']}" for node in nodes[:_SHOWN])
+        log.warning(
+            "%s: %s on the CPU, in %d step%s a call, each of which waits for the GPU and copies (%s): %s%s. "
+            "cpu_fallback=False (--noCpuFallback) makes this an error",
+            self.imported.name,
+            "1 node runs" if len(nodes) == 1 else f"{len(nodes)} nodes run",
+            len(steps),
+            "" if len(steps) == 1 else "s",
+            operators,
+            listed,
+            "; ..." if len(nodes) > _SHOWN else "",
+        )
 
     def _rows_vary(self) -> bool:
         """Whether calls may have different numbers of rows.

@@ -27,11 +27,15 @@ from trine.verify.inputs import build_cases
 from trine.verify.neighbours import BatchAxis
 from trine.verify.report import Report
 
-__all__ = ["Candidate", "Plan", "Task"]
+__all__ = ["Candidate", "NothingForGpuError", "Plan", "Task"]
 
 log = logging.getLogger("trine")
 
 Plan = CpuPlan | CudaPlan | TensorRTPlan
+
+
+class NothingForGpuError(BuildError):
+    """The GPU would only copy. ``build`` makes an engine for CPUs then."""
 
 
 class Named(Protocol):

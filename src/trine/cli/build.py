@@ -88,6 +88,11 @@ def parser() -> Parser:
     how.add_argument(
         "--quick-tuning", action="store_true", help="CUDA: time only the kernels that --kernel-cache holds already"
     )
+    how.add_argument(
+        "--noCpuFallback",
+        action="store_true",
+        help="CUDA: refuse a model with operators that have no kernels, instead of leaving these to the CPU",
+    )
     how.add_argument("--threads", type=positive_int, help="threads for a call (default: all cores)")
     how.add_argument("--tactics", metavar="A,B", help="backends to try: openvino, onnxruntime (default: both)")
     how.add_argument(
@@ -130,6 +135,7 @@ def execute(options: Namespace) -> int:
         "device": options.device,
         "target": options.target,
         "buckets": options.buckets,
+        "cpu_fallback": not options.noCpuFallback,
         "quick_tuning": options.quick_tuning,
         "kernel_cache": Path(options.kernel_cache).expanduser() if options.kernel_cache else None,
         "threads": options.threads,

@@ -179,9 +179,13 @@ class ExecutionContext:
             shapes.append(array.shape)
         answers, targets = {}, []
         example = next(iter(inputs.values()))
-        for info in self._outputs:
+        for index, info in enumerate(self._outputs):
             shape = self._shape_of(info, bound)
-            assert shape is not None  # CUDA plans have no output whose shape depends on values
+            if shape is None or index in session.outputs_on_host:
+                raise InputError(
+                    f"output {info.name!r} is made on the CPU, in a shape that depends on values; pass the inputs as "
+                    "NumPy arrays, and it comes as one"
+                )
             if out is not None and info.name in out:
                 answers[info.name] = out[info.name]
             else:

@@ -12,6 +12,8 @@ import numpy as np
 from trine.backends.cuda.choose import Choice, Chooser
 from trine.backends.cuda.compiler import kernel_key
 from trine.backends.cuda.cost import floor_us, least_bytes, operations
+from trine.backends.cuda.cpu_group import CpuGroup
+from trine.backends.cuda.cpu_records import CpuRecorder, only_cpu
 from trine.backends.cuda.groups import ITEM_BYTES, Buffer, View
 from trine.backends.cuda.lowering import Lowered, lower
 from trine.backends.cuda.memory_plan import Placement, plan_memory
@@ -20,7 +22,8 @@ from trine.backends.cuda.tactic import Argument, Launch, Pointer, Rows, Scalar, 
 from trine.backends.cuda.target import Target
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
-from trine.runtime.cuda.plan import Bucket, CudaPlan, Kernel, LaunchRecord
+from trine.errors import UnsupportedError
+from trine.runtime.cuda.plan import Bucket, CpuStep, CudaPlan, Kernel, LaunchRecord
 from trine.versions import installed_versions
 
 __all__ = ["bucket_sizes", "build_cuda_plan"]
@@ -44,20 +47,28 @@ def build_cuda_plan(
     chooser: Chooser,
     *,
     rows_vary: bool = True,
+    cpu_fallback: bool = True,
     on_stage: Callable[[str], None] | None = None,
-) -> CudaPlan:
-    """Compile ``graph`` for every number of rows in ``rows``.
+) -> CudaPlan | None:
+    """Compile ``graph`` for every number of rows in ``rows``. None where the GPU would have nothing to compute.
 
-    Raises UnsupportedError, listing them, for operators that have no CUDA form, and BuildError for a group that no
+    ``cpu_fallback``: operators that have no CUDA form are left to the CPU, and a warning names them. Raises
+    UnsupportedError that lists them otherwise, and for what the CPU cannot be given; BuildError for a group that no
     tactic can run.
     """
     say = on_stage or (lambda text: None)
     lowered = {}
     for count in rows:
         say(f"lower for {count} rows")
-        lowered[count] = lower(graph, count, tuple(inputs), tuple(outputs), precision)
-    choices = chooser.choose({count: each.groups for count, each in lowered.items()}, say)
-    recorder = _Recorder(target, chooser.kernels)
+        lowered[count] = lower(graph, count, tuple(inputs), tuple(outputs), precision, cpu_fallback=cpu_fallback)
+    if all(only_cpu(each.groups) for each in lowered.values()):
+        return None
+    given = _row_shapes(outputs, lowered[rows[-1]], rows_vary)
+    kernel_groups = {
+        count: [group for group in each.groups if not isinstance(group, CpuGroup)] for count, each in lowered.items()
+    }
+    choices = chooser.choose(kernel_groups, say)
+    recorder = _Recorder(target, chooser.kernels, CpuRecorder(timed=chooser.timer is not None))
     buckets = tuple(recorder.bucket(count, lowered[count], choices[count]) for count in rows)
     return CudaPlan(
         target=target.name,
@@ -66,17 +77,43 @@ def build_cuda_plan(
         buckets=buckets,
         weights=recorder.weight_bytes(),
         inputs=tuple(_row_shape(info, rows_vary) for info in inputs),
-        outputs=tuple(_row_shape(info, rows_vary) for info in outputs),
+        outputs=given,
         rows_vary=rows_vary,
         versions=installed_versions(["trine", "triton"]),
         device_name=chooser.device_name,
+        cpu_parts=tuple(recorder.cpu.parts),
     )
 
 
 def _row_shape(info: TensorInfo, rows_vary: bool) -> tuple[tuple[int, ...], str]:
     shape = info.shape[1:] if rows_vary else info.shape
-    assert all(isinstance(dim, int) for dim in shape)
+    unknown = [dim for dim in shape if not isinstance(dim, int)]
+    if unknown:
+        raise UnsupportedError(
+            f"{info.name!r} has the shape {list(info.shape)}: a CUDA engine has to know {unknown} when it is built. "
+            "Fix the inputs' shapes with shapes=, or build for the CPU"
+        )
     return tuple(int(dim) for dim in shape), info.dtype.value
+
+
+def _row_shapes(
+    infos: Sequence[TensorInfo], lowered: Lowered, rows_vary: bool
+) -> tuple[tuple[tuple[int, ...] | None, str], ...]:
+    """As CudaPlan has them. Raises UnsupportedError where rows vary and the shape of an output depends on values."""
+    made: list[tuple[tuple[int, ...] | None, str]] = []
+    for info, buffer in zip(infos, lowered.outputs, strict=True):
+        if buffer.kind != "slot":
+            made.append(_row_shape(info, rows_vary))
+            continue
+        if rows_vary:
+            by = next(group.name for group in lowered.groups if any(v.buffer is buffer for v in group.written()))
+            raise UnsupportedError(
+                f"output {info.name!r} ({by}) has a shape that depends on values, or elements that are no numbers: "
+                "with a batch that varies, a CUDA engine cannot say which of it belongs to the call. "
+                "Build for one size: batch=1"
+            )
+        made.append((None, info.dtype.value))
+    return tuple(made)
 
 
 @dataclass
@@ -85,6 +122,7 @@ class _Recorder:
 
     target: Target
     compiled: Mapping[str, Kernel]
+    cpu: CpuRecorder
     kernels: list[Kernel] = field(default_factory=list)
     _kernel_index: dict[str, int] = field(default_factory=dict)
     _weights: list[bytes] = field(default_factory=list)
@@ -93,11 +131,15 @@ class _Recorder:
     _weight_end: int = 0
 
     def bucket(self, rows: int, lowered: Lowered, choices: Sequence[Choice]) -> Bucket:
-        """Place the groups' buffers and record their launches."""
+        """Place the groups' buffers and record their launches, and what the CPU does in between. ``choices``: for the
+        groups that have kernels."""
         groups = lowered.groups
+        left = iter(choices)
+        chosen = [None if isinstance(group, CpuGroup) else next(left) for group in groups]
         scratch = [
             (argument.buffer, index)
-            for index, choice in enumerate(choices)
+            for index, choice in enumerate(chosen)
+            if choice is not None
             for launch in choice.launches
             for argument in launch.arguments
             if isinstance(argument, Scratch)
@@ -105,8 +147,16 @@ class _Recorder:
         scratch = list(dict.fromkeys(scratch))
         placement = plan_memory(groups, scratch)
         places = _Places(self, placement, lowered)
-        records, shown = [], []
-        for index, (group, choice) in enumerate(zip(groups, choices, strict=True)):
+        records: list[LaunchRecord] = []
+        shown: list[Mapping[str, Any]] = []
+        steps: list[CpuStep] = []
+        slots: dict[Buffer, int] = {}
+        for index, (group, choice) in enumerate(zip(groups, chosen, strict=True)):
+            if choice is None:
+                assert isinstance(group, CpuGroup)
+                steps.append(self.cpu.step(group, index, len(records), slots, lowered, placement))
+                shown.append(self.cpu.shown(group))
+                continue
             scratch_views = [View(buffer, (buffer.elements,), (1,)) for buffer, owner in scratch if owner == index]
             reads = tuple(
                 places.span(view) for view in [*group.views(), *scratch_views] if view.buffer.kind != "weight"
@@ -135,7 +185,7 @@ class _Recorder:
                     "floor_us": round(floor_us(group, self.target), 3),
                 }
             )
-        return Bucket(rows, placement.arena_bytes, tuple(records), tuple(shown))
+        return Bucket(rows, placement.arena_bytes, tuple(records), tuple(shown), tuple(steps))
 
     def _kernel(self, launch: Launch) -> int:
         key = kernel_key(launch.kernel, self.target)

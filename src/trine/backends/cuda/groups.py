@@ -38,13 +38,16 @@ __all__ = [
 ]
 
 ITEM_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int64": 8, "int32": 4, "int8": 1, "uint8": 1, "bool": 1}
+# Kernels have none of these: the caller's arrays of these types go to the CPU, and come from there.
+ITEM_BYTES |= {"fp64": 8, "int16": 2, "uint16": 2, "uint32": 4, "uint64": 8}
 
 
 @dataclass(frozen=True, eq=False)
 class Buffer:
     """Memory for one tensor. Compared by identity.
 
-    kind: "arena" (activations), "weight" (``data`` holds its elements), "input" and "output" (the caller's).
+    kind: "arena" (activations), "weight" (``data`` holds its elements), "input" and "output" (the caller's), "slot"
+    (what the CPU keeps for later, see CpuGroup).
     """
 
     name: str

@@ -14,6 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from trine.backends.cuda.cpu_group import CpuGroup, run_part
 from trine.backends.cuda.groups import (
     Attention,
     Buffer,
@@ -49,6 +50,11 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "int8": np.dtype(np.int8),
     "uint8": np.dtype(np.uint8),
     "bool": np.dtype(np.bool_),
+    "fp64": np.dtype(np.float64),
+    "int16": np.dtype(np.int16),
+    "uint16": np.dtype(np.uint16),
+    "uint32": np.dtype(np.uint32),
+    "uint64": np.dtype(np.uint64),
 }
 _FLOATS = frozenset({"fp32", "fp16", "bf16"})
 _POISON = 0xFF  # NaN in every floating type
@@ -95,13 +101,14 @@ class Memory:
 
 
 def run_groups(groups: Sequence[Group], placement: Placement, inputs: Mapping[Buffer, Array]) -> dict[Buffer, Array]:
-    """Run all groups in order; returns the contents of every output buffer, 1-D.
+    """Run all groups in order; returns the contents of every output buffer, 1-D, and of every slot as it is.
 
     Raises AssertionError where a group writes outside of every buffer.
     """
     arena = np.full(placement.arena_bytes, _POISON, np.uint8)
     edges = {buffer: np.ascontiguousarray(array).reshape(-1) for buffer, array in inputs.items()}
-    outputs = {view.buffer for group in groups for view in group.written() if view.buffer.kind == "output"}
+    written = {view.buffer for group in groups for view in group.written()}
+    outputs = {buffer for buffer in written if buffer.kind == "output"}
     for buffer in outputs:
         edges[buffer] = np.zeros(buffer.elements, NUMPY_TYPES[buffer.dtype])
     memory = Memory(placement.offsets, arena, edges)
@@ -110,7 +117,7 @@ def run_groups(groups: Sequence[Group], placement: Placement, inputs: Mapping[Bu
         run_group(group, memory)
     for start, end in gaps:
         assert (arena[start:end] == _POISON).all(), f"bytes {start} to {end} belong to no buffer and were written"
-    return {buffer: edges[buffer] for buffer in outputs}
+    return {buffer: edges[buffer] for buffer in written if buffer.kind in ("output", "slot")}
 
 
 def _gaps(placement: Placement) -> list[tuple[int, int]]:
@@ -316,6 +323,19 @@ def _pointwise(group: Pointwise, memory: Memory) -> None:
         memory.write(after, np.zeros(after.shape))
 
 
+def _on_cpu(group: CpuGroup, memory: Memory) -> None:
+    def given(view: View) -> Array:
+        return memory.edges[view.buffer] if view.buffer.kind == "slot" else memory.window(view).copy()
+
+    results = run_part(group.part, [given(view) for view in group.inputs])
+    for view, result in zip(group.outputs, results, strict=True):
+        if view.buffer.kind == "slot":
+            memory.edges[view.buffer] = result
+        else:
+            assert result.shape == view.shape, f"{group.name}: {result.shape} for {view.shape}"
+            memory.window(view)[...] = result
+
+
 _MEANINGS: dict[type[Group], Callable[[Any, Memory], None]] = {
     Conv: _conv,
     DepthwiseConv: _depthwise,
@@ -328,4 +348,5 @@ _MEANINGS: dict[type[Group], Callable[[Any, Memory], None]] = {
     SqueezeExcite: _squeeze_excite,
     GatherRows: _gather_rows,
     Pointwise: _pointwise,
+    CpuGroup: _on_cpu,
 }

@@ -34,10 +34,13 @@ class ReferenceExecutor:
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See Session."""
         rows = self._rows(inputs)
-        lowered = lower(self._graph, rows, self._inputs, self._outputs, self._precision)
+        lowered = lower(self._graph, rows, self._inputs, self._outputs, self._precision, cpu_fallback=True)
         found = run_groups(lowered.groups, plan_memory(lowered.groups), dict(zip(lowered.inputs, inputs, strict=True)))
         shapes = [tuple(dim if isinstance(dim, int) else rows for dim in info.shape) for info in self._outputs]
-        answers = [found[buffer].reshape(shape) for buffer, shape in zip(lowered.outputs, shapes, strict=True)]
+        answers = [
+            found[buffer] if buffer.kind == "slot" else found[buffer].reshape(shape)
+            for buffer, shape in zip(lowered.outputs, shapes, strict=True)
+        ]
         for target, answer in zip(outputs, answers, strict=True):
             if target is not None:
                 target[...] = answer

@@ -89,6 +89,10 @@ def _open(
     plan = plan_from_bytes(plans[name], section)
     for infos, shapes in ((manifest.inputs, plan.inputs), (manifest.outputs, plan.outputs)):
         wanted = [(info.shape[1:] if plan.rows_vary else info.shape, info.dtype.value) for info in infos]
-        if wanted != list(shapes):
+        known = [shape is not None for shape, _ in shapes]  # else the CPU gives it, in whichever shape it turns out
+        if len(wanted) != len(known) or any(
+            (want != have if is_known else want[1] != have[1])
+            for want, have, is_known in zip(wanted, shapes, known, strict=True)
+        ):
             raise EngineFormatError(f"it takes or gives {list(shapes)}, the manifest says {wanted}", section)
     return plan, CudaExecutor(plan, manifest.inputs, manifest.outputs, ordinal, driver, capture)

@@ -13,12 +13,14 @@ import numpy as np
 
 from trine.engine.manifest import TensorInfo
 from trine.errors import ConfigError, DeviceError, DeviceLostError, NoDeviceError
+from trine.runtime.cuda.cpu_parts import open_part
 from trine.runtime.cuda.driver import Driver
 from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.cuda.graph import BucketGraph, dependencies
 from trine.runtime.cuda.parameters import Addresses
 from trine.runtime.cuda.plan import Bucket, CudaPlan
 from trine.runtime.cuda.session import CudaSession
+from trine.runtime.executor import Executor
 
 __all__ = ["CudaExecutor"]
 
@@ -42,7 +44,8 @@ class CudaExecutor:
         """Upload the weights; kernels are loaded when first needed.
 
         Raises NoDeviceError for another architecture than the plan's, DeviceMemoryError when the weights do not fit,
-        ConfigError for an unknown ``capture``.
+        ConfigError for an unknown ``capture``, BuildError and MissingDependencyError when nothing here computes what
+        the plan leaves to the CPU.
         """
         if capture not in ("first_use", "build"):
             raise ConfigError(f'capture: {capture!r} is unknown; allowed: "first_use", "build"')
@@ -57,7 +60,9 @@ class CudaExecutor:
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self._modules: dict[int, Any] = {}
         self._functions: list[Any] = [None] * len(plan.kernels)
-        self._waits: dict[int, list[list[int]]] = {}
+        self._waits: dict[tuple[int, int], list[list[int]]] = {}
+        self._segments = [bucket.segments() for bucket in plan.buckets]
+        self.cpu_parts: list[Executor] = [open_part(part, threads=0) for part in plan.cpu_parts]
         self._lock = threading.Lock()
         self._sessions: weakref.WeakSet[CudaSession] = weakref.WeakSet()
         with self.driver.current:
@@ -96,14 +101,18 @@ class CudaExecutor:
                     )
         return self._functions
 
-    def new_graph(self, bucket_index: int, addresses: Addresses) -> BucketGraph:
-        """A graph of a bucket's launches."""
-        bucket = self.plan.buckets[bucket_index]
-        functions = self.functions(bucket)
-        if bucket_index not in self._waits:
-            self._waits[bucket_index] = dependencies(bucket.launches)
-        waits = self._waits[bucket_index]
-        return BucketGraph(self.driver, bucket, self.plan.kernels, functions, waits, addresses)
+    def segments(self, bucket_index: int) -> list[int]:
+        """How many launches there are before, between and after the steps that the CPU takes."""
+        return [len(launches) for launches in self._segments[bucket_index]]
+
+    def new_graph(self, bucket_index: int, segment: int, addresses: Addresses) -> BucketGraph:
+        """A graph of a bucket's launches, of those between two of the CPU's steps."""
+        launches = self._segments[bucket_index][segment]
+        functions = self.functions(self.plan.buckets[bucket_index])
+        key = (bucket_index, segment)
+        if key not in self._waits:
+            self._waits[key] = dependencies(launches)
+        return BucketGraph(self.driver, launches, self.plan.kernels, functions, self._waits[key], addresses)
 
     def open_session(self) -> CudaSession:
         """A line of execution with memory and a stream of its own."""
@@ -127,6 +136,9 @@ class CudaExecutor:
                 self.driver.unload_module(module)
             if weights:
                 self.driver.free(weights)
+        parts, self.cpu_parts = self.cpu_parts, []
+        for part in parts:
+            part.close()
 
     def __del__(self) -> None:
         if getattr(self, "weights", 0) and not sys.is_finalizing():

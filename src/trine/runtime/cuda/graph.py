@@ -1,4 +1,4 @@
-"""A bucket's launches as a CUDA graph: which must wait for which, and how a few graphs serve changing callers."""
+"""Launches as a CUDA graph: which must wait for which, and how a few graphs serve changing callers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from trine.errors import DeviceError
 from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.cuda.parameters import Addresses, is_edge, pack_parameters
-from trine.runtime.cuda.plan import Bucket, Kernel, LaunchRecord
+from trine.runtime.cuda.plan import Kernel, LaunchRecord
 
 __all__ = ["BucketGraph", "GraphsOfBucket", "dependencies"]
 
@@ -55,29 +55,29 @@ class BucketGraph:
     def __init__(
         self,
         driver: GpuDriver,
-        bucket: Bucket,
+        launches: Sequence[LaunchRecord],
         kernels: Sequence[Kernel],
         functions: Sequence[Any],
         waits: Sequence[Sequence[int]],
         addresses: Addresses,
     ) -> None:
-        """``functions``: the driver's handle for each kernel, loaded for those that the bucket uses. ``waits``: what
-        ``dependencies`` gives for the bucket's launches."""
+        """``functions``: the driver's handle for each kernel, loaded for those that the launches use. ``waits``: what
+        ``dependencies`` gives for the launches."""
         self._driver, self._kernels, self._functions = driver, kernels, functions
         self._addresses: Addresses | None = addresses
         self._edges: list[tuple[LaunchRecord, Any]] = []
         self._graph = driver.graph()
         try:
-            self._fill(bucket, waits, addresses)
+            self._fill(launches, waits, addresses)
             self._executable = driver.instantiate(self._graph)
         except DeviceError:
             driver.destroy_graph(self._graph)
             raise
 
-    def _fill(self, bucket: Bucket, waits: Sequence[Sequence[int]], addresses: Addresses) -> None:
+    def _fill(self, launches: Sequence[LaunchRecord], waits: Sequence[Sequence[int]], addresses: Addresses) -> None:
         driver = self._driver
         nodes: list[Any] = []
-        for record, before in zip(bucket.launches, waits, strict=True):
+        for record, before in zip(launches, waits, strict=True):
             kernel = self._kernels[record.kernel]
             block = pack_parameters(kernel, record, addresses, driver.encode_tensor_map)
             node = driver.add_kernel(
@@ -120,7 +120,7 @@ class BucketGraph:
 
 
 class GraphsOfBucket:
-    """A session's graphs of one bucket, each found by what it was last launched with."""
+    """A session's graphs of one bucket, or of one of its segments, each found by what it was last launched with."""
 
     def __init__(self, make: Callable[[Addresses], BucketGraph]) -> None:
         self._make = make

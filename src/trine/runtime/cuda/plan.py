@@ -1,12 +1,16 @@
-"""CudaPlan: what the builder made for one GPU architecture: cubins, weights, and a list of launches for each bucket."""
+"""CudaPlan: what the builder made for one GPU architecture: cubins, weights, and a list of launches for each bucket.
+
+Operators without kernels are in it too, as parts of the graph that the CPU computes between two launches.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Bucket", "CudaPlan", "Kernel", "LaunchRecord", "cuda_plan_name"]
+__all__ = ["Bucket", "CpuEdge", "CpuPart", "CpuStep", "CudaPlan", "Kernel", "LaunchRecord", "cuda_plan_name"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,51 @@ class LaunchRecord:
 
 
 @dataclass(frozen=True)
+class CpuPart:
+    """Nodes that the CPU computes, as an ONNX model for any shapes.
+
+    weights: its large initializers, (name, element type, shape, bytes) each. inputs, outputs: names and element types
+    (as NumPy spells them). nodes: "op", "name" and "reason" of each, for people: why the GPU does not compute it.
+    """
+
+    model: bytes
+    weights: tuple[tuple[str, str, tuple[int, ...], bytes | memoryview], ...]
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    nodes: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class CpuEdge:
+    """Where an array lies that the CPU takes or gives.
+
+    place, one of:
+        ("arena", byte offset)   contiguous, copied from there, or to there
+        ("input", index)         the caller's; only as an input of a part
+        ("output", index)        the caller's; only as an output of a part
+        ("slot", number)         in host memory, from one part to a later one
+    shape: for the bucket's rows; None in slots, and for outputs whose shape depends on values.
+    rows: of inputs (axis, factor): that axis is the rows times the factor; what lies beyond the call's rows is made 0.
+    """
+
+    place: tuple[str, int]
+    shape: tuple[int, ...] | None = None
+    rows: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class CpuStep:
+    """One run of a part, when the first ``after`` launches of the bucket are done; inputs and outputs in the part's
+    order. group: index into the bucket's groups."""
+
+    part: int
+    after: int
+    inputs: tuple[CpuEdge, ...]
+    outputs: tuple[CpuEdge, ...]
+    group: int
+
+
+@dataclass(frozen=True)
 class Bucket:
     """Everything for calls of up to ``rows`` rows. groups: what the inspector shows of each group of launches:
     name, kind, tactic, configuration, latency_us (or None), bytes and operations (the roofline)."""
@@ -63,13 +112,20 @@ class Bucket:
     arena_bytes: int
     launches: tuple[LaunchRecord, ...]
     groups: tuple[Mapping[str, Any], ...] = ()
+    cpu_steps: tuple[CpuStep, ...] = ()
+
+    def segments(self) -> tuple[tuple[LaunchRecord, ...], ...]:
+        """The launches before, between and after the CPU's steps: one more than there are steps, some maybe empty."""
+        ends = (0, *(step.after for step in self.cpu_steps), len(self.launches))
+        return tuple(self.launches[start:end] for start, end in itertools.pairwise(ends))
 
 
 @dataclass(frozen=True)
 class CudaPlan:
     """target: "sm_90". weights: one blob, uploaded once for all contexts. row_axis: whether axis 0 of every input and
     output is the rows; without it there is one bucket for each exact shape. inputs, outputs: shape of one row (or the
-    whole shape without rows) and dtype, in the manifest's order."""
+    whole shape without rows) and dtype, in the manifest's order; None for the shape of an output that the CPU gives and
+    that depends on values."""
 
     target: str
     precision: str
@@ -77,10 +133,11 @@ class CudaPlan:
     buckets: tuple[Bucket, ...]
     weights: bytes | memoryview
     inputs: tuple[tuple[tuple[int, ...], str], ...]
-    outputs: tuple[tuple[tuple[int, ...], str], ...]
+    outputs: tuple[tuple[tuple[int, ...] | None, str], ...]
     rows_vary: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
     device_name: str = ""
+    cpu_parts: tuple[CpuPart, ...] = ()
 
     @property
     def tactic(self) -> str:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trine.dtypes import DataType
 from trine.errors import EngineFormatError
-from trine.runtime.cuda.plan import Bucket, CudaPlan, Kernel, LaunchRecord
+from trine.runtime.cuda.cpu_part_bytes import parts_fields, read_parts, read_steps
+from trine.runtime.cuda.plan import Bucket, CpuPart, CudaPlan, Kernel, LaunchRecord
 
 __all__ = ["plan_from_bytes", "plan_to_bytes"]
 
@@ -47,23 +48,33 @@ def plan_to_bytes(plan: CudaPlan) -> bytes:
 
     weights = keep(memoryview(plan.weights).cast("B"))
     kernels = [{**asdict(replace(kernel, cubin=b"")), "cubin": keep(kernel.cubin)} for kernel in plan.kernels]
+    # Only plans that leave something to the CPU say so.
+    parts = {"cpu_parts": parts_fields(plan.cpu_parts, keep)} if plan.cpu_parts else {}
     header = json.dumps(
         {
             "target": plan.target,
             "precision": plan.precision,
             "kernels": kernels,
-            "buckets": [asdict(bucket) for bucket in plan.buckets],
+            "buckets": [_bucket_fields(bucket) for bucket in plan.buckets],
             "weights": weights,
             "inputs": plan.inputs,
             "outputs": plan.outputs,
             "rows_vary": plan.rows_vary,
             "versions": dict(plan.versions),
             "device_name": plan.device_name,
+            **parts,
         },
         separators=(",", ":"),
     ).encode()
     start = len(_MAGIC) + 8 + len(header)
     return b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, bytes(-start % _ALIGNMENT), *blobs])
+
+
+def _bucket_fields(bucket: Bucket) -> dict[str, Any]:
+    fields = asdict(bucket)
+    if not bucket.cpu_steps:
+        del fields["cpu_steps"]
+    return fields
 
 
 def plan_from_bytes(data: bytes | memoryview, section: str = "plan/cuda") -> CudaPlan:
@@ -100,11 +111,17 @@ def _read(view: memoryview) -> CudaPlan:
 
     kernels = tuple(_kernel(each, blob) for each in fields["kernels"])
     weights = blob(fields["weights"])
-    shapes = tuple(
-        tuple((tuple(_natural(n) for n in shape), DataType(dtype).value) for shape, dtype in fields[name])
-        for name in ("inputs", "outputs")
+    parts = read_parts(fields.get("cpu_parts", ()), blob, _natural)
+    inputs = tuple((_shape(shape), DataType(dtype).value) for shape, dtype in fields["inputs"])
+    outputs = tuple(
+        (None if shape is None and parts else _shape(shape), DataType(dtype).value)
+        for shape, dtype in fields["outputs"]
     )
-    buckets = tuple(_bucket(each, kernels, len(weights), len(shapes[0]), len(shapes[1])) for each in fields["buckets"])
+    rows_vary = bool(fields["rows_vary"])
+    if rows_vary and any(shape is None for shape, _ in outputs):
+        raise ValueError("rows vary, and the shape of an output depends on values")
+    edges = _Edges(kernels, len(weights), inputs, outputs, rows_vary, parts)
+    buckets = tuple(_bucket(each, edges) for each in fields["buckets"])
     rows = [bucket.rows for bucket in buckets]
     if not rows or rows[0] < 1 or rows != sorted(set(rows)):
         raise ValueError(f"buckets for {rows} rows")
@@ -114,12 +131,29 @@ def _read(view: memoryview) -> CudaPlan:
         kernels=kernels,
         buckets=buckets,
         weights=weights,
-        inputs=shapes[0],
-        outputs=shapes[1],
-        rows_vary=bool(fields["rows_vary"]),
+        inputs=inputs,
+        outputs=outputs,
+        rows_vary=rows_vary,
         versions={str(key): str(value) for key, value in fields["versions"].items()},
         device_name=str(fields["device_name"]),
+        cpu_parts=parts,
     )
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """What buckets refer to."""
+
+    kernels: tuple[Kernel, ...]
+    weight_bytes: int
+    inputs: tuple[tuple[tuple[int, ...], str], ...]
+    outputs: tuple[tuple[tuple[int, ...] | None, str], ...]
+    rows_vary: bool
+    parts: tuple[CpuPart, ...]
+
+
+def _shape(dims: Any) -> tuple[int, ...]:
+    return tuple(_natural(n) for n in dims)
 
 
 def _natural(value: Any, limit: int = 2**62) -> int:
@@ -149,19 +183,21 @@ def _kernel(fields: dict[str, Any], blob: Any) -> Kernel:
     )
 
 
-def _bucket(
-    fields: dict[str, Any], kernels: tuple[Kernel, ...], weight_bytes: int, inputs: int, outputs: int
-) -> Bucket:
+def _bucket(fields: dict[str, Any], edges: _Edges) -> Bucket:
+    kernels = edges.kernels
     rows, arena = _natural(fields["rows"], 2**31 - 1), _natural(fields["arena_bytes"])
-    limits = {"arena": arena, "weight": weight_bytes}
-    counts = {"input": inputs, "output": outputs}
+    limits = {"arena": arena, "weight": edges.weight_bytes}
+    counts = {"input": len(edges.inputs), "output": len(edges.outputs)}
     groups = tuple(dict(group) for group in fields["groups"])
 
     def address(place: Any) -> tuple[Any, ...]:
         kind = place[0]
         if kind in limits:
             return (kind, _natural(place[1], limits[kind]))
-        return (kind, _natural(place[1], counts[kind] - 1), _natural(place[2]))
+        number = _natural(place[1], counts[kind] - 1)
+        if kind == "output" and edges.outputs[number][0] is None:
+            raise ValueError(f"a kernel writes output {number}, whose shape depends on values")
+        return (kind, number, _natural(place[2]))
 
     def argument(each: Any, wanted: str) -> tuple[Any, ...]:
         kind, value = each[0], each[1]
@@ -196,7 +232,14 @@ def _bucket(
                 group=_natural(each["group"], max(len(groups) - 1, 0)),
             )
         )
-    return Bucket(rows, arena, tuple(launches), groups)
+    sizes = {"rows": rows, "arena": arena, "launches": len(launches), "groups": len(groups)}
+    steps = read_steps(
+        fields.get("cpu_steps", ()), edges.parts, sizes, (edges.inputs, edges.outputs), edges.rows_vary, _natural
+    )
+    given = [edge.place[1] for step in steps for edge in step.outputs if edge.place[0] == "output"]
+    if not {number for number, (shape, _) in enumerate(edges.outputs) if shape is None} <= set(given):
+        raise ValueError(f"the CPU gives outputs {given}, and others have no shape")
+    return Bucket(rows, arena, tuple(launches), groups, steps)
 
 
 def _single(value: Any) -> float:

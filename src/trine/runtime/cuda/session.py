@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trine.errors import DeviceError, DeviceLostError, InputError
+from trine.runtime.cuda.cpu_steps import CpuSteps
 from trine.runtime.cuda.graph import GraphsOfBucket
 from trine.runtime.cuda.launch_times import launch_times
 from trine.runtime.cuda.parameters import Addresses
-from trine.runtime.cuda.staging import Staging, item_bytes
+from trine.runtime.cuda.staging import Staging, row_bytes
 
 if TYPE_CHECKING:
     from trine.runtime.cuda.executor import CudaExecutor
@@ -42,9 +44,13 @@ class CudaSession:
         self._foreign = 0  # the caller's stream that was last seen to be one of this GPU
         self._on_own_stream = True  # the last call
         self._graphs = [
-            GraphsOfBucket(lambda addresses, index=index: executor.new_graph(index, addresses))  # type: ignore[misc]
+            [
+                GraphsOfBucket(partial(executor.new_graph, index, segment)) if launches else None
+                for segment, launches in enumerate(executor.segments(index))
+            ]
             for index in range(len(plan.buckets))
         ]
+        self._cpu = CpuSteps(driver, plan, executor.cpu_parts)
         self._staging = Staging(driver, plan, executor.outputs)
         if executor.capture == "build":
             try:
@@ -57,6 +63,11 @@ class CudaSession:
     def ordinal(self) -> int:
         """Which GPU: 0 for cuda:0."""
         return self._driver.ordinal
+
+    @property
+    def outputs_on_host(self) -> frozenset[int]:
+        """Positions of the outputs that the CPU gives, in host memory: their shapes depend on values."""
+        return frozenset(index for index, (shape, _) in enumerate(self._plan.outputs) if shape is None)
 
     def rows_of(self, shapes: Sequence[tuple[int, ...]]) -> int:
         """How many rows a call with these input shapes has. Raises InputError when inputs disagree."""
@@ -73,18 +84,21 @@ class CudaSession:
             rows = self.rows_of([array.shape for array in inputs])
             self._staging.send(inputs, rows, self.stream)
             self.run_device(self._staging.inputs, self._staging.outputs, rows, None)
-            return self._staging.fetch(outputs, rows, self.stream)
+            return self._staging.fetch(outputs, rows, self.stream, self._cpu.results)
 
     def run_device(self, inputs: Sequence[int], outputs: Sequence[int], rows: int, stream: Any) -> None:
         """Queue a call on ``stream`` (a handle, or the driver's own; None: the session's), on device memory at these
         addresses.
 
-        Returns at once. More rows than the largest bucket are answered piece by piece.
+        Returns at once, or when the CPU has done its part, where the plan leaves it one. More rows than the largest
+        bucket are answered piece by piece.
 
-        Raises InputError for a stream of another GPU, DeviceMemoryError when the activations do not fit.
+        Raises InputError for a stream of another GPU, DeviceMemoryError when the activations do not fit, RuntimeError
+        when the CPU's part fails.
         """
         with self._driver.current:
             stream = self._begin(stream)
+            self._cpu.begin()
             try:
                 done = 0
                 while done < rows:
@@ -94,10 +108,18 @@ class CudaSession:
                     addresses = self._addresses(
                         _advanced(inputs, self._plan.inputs, done), _advanced(outputs, self._plan.outputs, done), count
                     )
-                    self._graphs[index].find(addresses).run(addresses, stream)
+                    self._run_bucket(index, addresses, stream)
                     done += count
             finally:  # also of a call of which only some pieces began
                 self._driver.record(self._finished, stream)
+
+    def _run_bucket(self, index: int, addresses: Addresses, stream: Any) -> None:
+        bucket = self._plan.buckets[index]
+        for segment, graphs in enumerate(self._graphs[index]):
+            if segment:
+                self._cpu.run(bucket.cpu_steps[segment - 1], bucket.rows, addresses, stream)
+            if graphs is not None:
+                graphs.find(addresses).run(addresses, stream)
 
     def _begin(self, stream: Any) -> Any:
         """The stream as the driver has it; it waits for the call before."""
@@ -125,13 +147,18 @@ class CudaSession:
         if self._arena:
             driver.record(self._finished, stream)
             self.synchronize()
-            for graphs in self._graphs:
-                graphs.close()
+            self._close_graphs()
             old, self._arena = self._arena, 0
             driver.free(old)
         self._arena = driver.allocate(nbytes, "a context's activations")
         self._arena_bytes = nbytes
         driver.fill(self._arena, 0, nbytes, stream)
+
+    def _close_graphs(self) -> None:
+        for segments in self._graphs:
+            for graphs in segments:
+                if graphs is not None:
+                    graphs.close()
 
     def _bucket_for(self, rows: int) -> int:
         return next(
@@ -154,9 +181,11 @@ class CudaSession:
             stream = self._begin(None)
             self._wait_for_arena(self._executor.arena_bytes, stream)
             self._driver.record(self._finished, stream)
-            for bucket, graphs in zip(self._plan.buckets, self._graphs, strict=True):
+            for bucket, segments in zip(self._plan.buckets, self._graphs, strict=True):
                 inputs, outputs = ([self._arena] * len(each) for each in (self._plan.inputs, self._plan.outputs))
-                graphs.prepare(self._addresses(inputs, outputs, bucket.rows))
+                for graphs in segments:
+                    if graphs is not None:
+                        graphs.prepare(self._addresses(inputs, outputs, bucket.rows))
 
     def poison(self, byte: int = 0xFF) -> None:
         """Fill the arena, by default with NaN: what a call reads without having written shows in its answer."""
@@ -188,8 +217,8 @@ class CudaSession:
         driver = self._driver
         with contextlib.suppress(DeviceLostError), driver.current:  # lost: then there is nothing left to free
             self.synchronize()
-            for graphs in self._graphs:
-                graphs.close()
+            self._close_graphs()
+            self._cpu.close()
             self._staging.close()
             if self._arena:
                 driver.free(self._arena)
@@ -203,11 +232,10 @@ class CudaSession:
                 self.close()
 
 
-def _advanced(addresses: Sequence[int], shapes: Sequence[tuple[tuple[int, ...], str]], rows: int) -> Sequence[int]:
+def _advanced(
+    addresses: Sequence[int], shapes: Sequence[tuple[tuple[int, ...] | None, str]], rows: int
+) -> Sequence[int]:
     """Where the row after ``rows`` rows begins in each."""
     if rows == 0:
         return addresses
-    return [
-        address + rows * int(np.prod(shape, dtype=np.int64)) * item_bytes(dtype)
-        for address, (shape, dtype) in zip(addresses, shapes, strict=True)
-    ]
+    return [address + rows * row_bytes(shape, dtype) for address, (shape, dtype) in zip(addresses, shapes, strict=True)]

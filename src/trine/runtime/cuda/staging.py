@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from trine.errors import DeviceMemoryError
 from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.cuda.plan import CudaPlan
 
-__all__ = ["Staging", "item_bytes"]
+__all__ = ["Staging", "row_bytes"]
 
 
-def item_bytes(dtype: str) -> int:
-    """Of a manifest's element type."""
-    return DataType(dtype).bits // 8
+def row_bytes(shape: tuple[int, ...] | None, dtype: str) -> int:
+    """Of a row of this shape, or of a whole array; 0 where the shape is known only when the CPU has made it."""
+    return 0 if shape is None else math.prod(shape) * DataType(dtype).bits // 8
 
 
 class Staging:
@@ -45,23 +46,28 @@ class Staging:
             self._driver.upload(address, int(pinned.ctypes.data), flat.size, stream)
 
     def fetch(
-        self, targets: Sequence[np.ndarray[Any, Any] | None], rows: int, stream: Any
+        self,
+        targets: Sequence[np.ndarray[Any, Any] | None],
+        rows: int,
+        stream: Any,
+        on_cpu: Mapping[int, np.ndarray[Any, Any]],
     ) -> list[np.ndarray[Any, Any]]:
-        """Wait for the answers: into ``targets``, or new arrays."""
-        answers = []
-        for index, ((shape, dtype), pinned, address) in enumerate(
-            zip(self._plan.outputs, self._pinned_outputs, self.outputs, strict=True)
-        ):
-            full = (rows, *shape) if self._plan.rows_vary else shape
-            size = int(np.prod(full, dtype=np.int64)) * item_bytes(dtype)
+        """Wait for the answers: into ``targets``, or new arrays. ``on_cpu``: those that are in host memory already, by
+        their position."""
+        sizes = []
+        for (shape, dtype), pinned, address in zip(self._plan.outputs, self._pinned_outputs, self.outputs, strict=True):
+            size = row_bytes(shape, dtype) * (rows if self._plan.rows_vary else 1)
+            sizes.append(size)
             self._driver.download(int(pinned.ctypes.data), address, size, stream)
-            answers.append((index, full, size, pinned))
         self._driver.synchronize(stream)
         results = []
-        for index, full, size, pinned in answers:
-            target = targets[index]
+        for index, (size, pinned) in enumerate(zip(sizes, self._pinned_outputs, strict=True)):
+            shape, target = self._plan.outputs[index][0], targets[index]
+            if shape is None:
+                results.append(on_cpu[index])
+                continue
             if target is None:
-                target = np.empty(full, self._dtypes[index])
+                target = np.empty((rows, *shape) if self._plan.rows_vary else shape, self._dtypes[index])
             target.reshape(-1).view(np.uint8)[:] = pinned[:size]
             results.append(target)
         return results
@@ -80,8 +86,7 @@ class Staging:
         host = []
         try:
             for shape, dtype in (*self._plan.inputs, *self._plan.outputs):
-                row = int(np.prod(shape, dtype=np.int64)) * item_bytes(dtype)
-                nbytes = max(row * (wanted if self._plan.rows_vary else 1), 1)
+                nbytes = max(row_bytes(shape, dtype) * (wanted if self._plan.rows_vary else 1), 1)
                 self._device.append(self._driver.allocate(nbytes, "a context's inputs and outputs"))
                 self._pinned.append(self._driver.allocate_pinned(nbytes))
                 host.append(np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self._pinned[-1])))

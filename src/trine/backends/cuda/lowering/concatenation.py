@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -27,11 +28,11 @@ class Family:
 Families = dict[ir.Node, tuple[Family, int]]  # a Concat's family, and how many of the parts are its own
 
 
-def find_families(graph: ir.Graph) -> Families:
-    """Which Concats are the beginning of a later one. Concats of Concats are taken apart first."""
+def find_families(nodes: Iterable[ir.Node]) -> Families:
+    """Which Concats of ``nodes`` are the beginning of a later one. Concats of Concats are taken apart first."""
     pieces: dict[ir.Node, tuple[ir.Value, ...]] = {}
     axes: dict[ir.Node, int] = {}
-    for node in graph:
+    for node in nodes:
         if node.op_type != "Concat" or node.domain or node.outputs[0].shape is None:
             continue
         axes[node] = node.attributes["axis"].as_int() % len(node.outputs[0].shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +13,10 @@ import onnx_ir as ir
 from trine.backends.cuda.fusion import fuse
 from trine.backends.cuda.groups import Buffer, Expr, Group, Pointwise, View, contiguous_strides, with_views
 from trine.backends.cuda.lowering.concatenation import Families, find_families, lower_concat
+from trine.backends.cuda.lowering.cpu_parts import OUTSIDE, STAYS_OUTSIDE, CpuParts
 from trine.backends.cuda.lowering.factored import Factored
 from trine.backends.cuda.lowering.operators import HANDLERS
+from trine.backends.cuda.lowering.schedule import Dataflow
 from trine.backends.cuda.lowering.state import SAME, STORAGE, CannotLowerError, Lowering
 from trine.backends.cuda.lowering.static_graph import StaticGraph, evaluate, load_static
 from trine.dtypes import DataType
@@ -24,16 +26,7 @@ from trine.errors import ConfigError, UnsupportedError
 
 __all__ = ["Lowered", "lower"]
 
-_OUTSIDE = {
-    DataType.FLOAT32: "fp32",
-    DataType.FLOAT16: "fp16",
-    DataType.BFLOAT16: "bf16",
-    DataType.INT64: "int64",
-    DataType.INT32: "int32",
-    DataType.INT8: "int8",
-    DataType.UINT8: "uint8",
-    DataType.BOOL: "bool",
-}
+_NEVER_CONSTANT = ("RandomNormal", "RandomUniform", "If", "Loop", "Scan")
 _SHOWN = 20  # problems in the text of an error; all of them are in ``problems``
 
 
@@ -54,64 +47,128 @@ def lower(
     precision: str,
     *,
     fused: bool = True,
+    cpu_fallback: bool = False,
 ) -> Lowered:
     """What the graph computes for calls of ``rows`` rows, at ``precision`` ("fp32", "tf32", "fp16", "bf16").
 
     Every shape is a number then. ``fused=False`` leaves one group for each operator, for people who look for a fault.
-    Raises UnsupportedError that lists every node without kernels and why, ConfigError for an unknown precision.
+    ``cpu_fallback``: nodes without kernels become CpuGroups.
+    Raises UnsupportedError that lists every node without kernels and why, or those that the CPU cannot be given;
+    ConfigError for an unknown precision.
     """
     if precision not in STORAGE:
         raise ConfigError(f"precision {precision!r} is not one of the CUDA backend's: {', '.join(STORAGE)}")
     static = load_static(portable, rows, inputs)
-    lowering = Lowering(precision, static.opset, rows)
-    problems = _edge_problems(inputs, outputs)
-    given = _take_inputs(lowering, static, inputs)
-    families = find_families(static.graph)
-    for node in static.graph:
-        problems.extend(_walk(lowering, static, node, families))
+    walk = _Walk(Lowering(precision, static.opset, rows), static, {}, inputs, outputs)
+    if walk.failed and cpu_fallback and any(node.op_type == "Attention" for node in walk.failed):
+        # Perhaps only the pass that recognises attention wrote it, in an opset that the graph does not ask for.
+        static = load_static(portable, rows, inputs, recognise=False)
+        walk = _Walk(Lowering(precision, static.opset, rows), static, {}, inputs, outputs)
+    while walk.failed and cpu_fallback:  # each time more nodes, and all of them at the last
+        on_cpu = {**walk.on_cpu, **walk.failed}
+        walk = _Walk(Lowering(precision, static.opset, rows), static, on_cpu, inputs, outputs)
+    problems = [*_edge_problems(static, inputs, outputs, cpu_fallback), *walk.problems()]
     if problems:
         raise UnsupportedError(
             f"{len(problems)} nodes cannot run in the CUDA backend: {'; '.join(problems[:_SHOWN])}"
             f"{'; ...' if len(problems) > _SHOWN else ''}. Build for the CPU, or write these layers in other ways",
             problems,
         )
+    lowering = walk.lowering
     made = _give_outputs(lowering, static, outputs)
     groups = fuse(lowering.groups) if fused else lowering.groups
-    return Lowered(_rounded_weights(groups), given, made)
+    return Lowered(_rounded_weights(groups), walk.given, made)
 
 
-def _walk(lowering: Lowering, static: StaticGraph, node: ir.Node, families: Families) -> list[str]:
-    """Lower one node; returns why not. After a failure, its outputs stand for something, so that others are tried."""
+class _Walk:
+    """One walk over the nodes. ``on_cpu``: those that the CPU is known to compute; ``failed``: others that cannot be
+    lowered, with why. After a failure a group for the CPU stands for the node, so that the others are tried."""
+
+    def __init__(
+        self,
+        lowering: Lowering,
+        static: StaticGraph,
+        on_cpu: Mapping[ir.Node, str],
+        inputs: Sequence[TensorInfo],
+        outputs: Sequence[TensorInfo],
+    ) -> None:
+        self.lowering, self.static, self.on_cpu = lowering, static, on_cpu
+        self.failed: dict[ir.Node, str] = {}
+        self._follows: set[ir.Node] = set()  # of the failed those that only read what another left on the CPU
+        self._refused: list[str] = []
+        flow = Dataflow(static.graph)
+        images = any(node.op_type in ("Conv", "MaxPool", "AveragePool", "BatchNormalization") for node in static.graph)
+        self.given = _take_inputs(lowering, static, flow, on_cpu, inputs, images)
+        self._wanted = {
+            value: info for value, info in zip(static.graph.outputs, outputs, strict=True) if info.dtype not in OUTSIDE
+        }
+        self._cpu = CpuParts.of(lowering, static, flow, on_cpu, self.given, images)
+        families = find_families(node for node in static.graph if node not in on_cpu)
+        for cpu, nodes in flow.batches(on_cpu):
+            if cpu:
+                self._leave(nodes)
+                continue
+            for node in nodes:
+                self._lower(node, families, flow)
+
+    def problems(self) -> list[str]:
+        """What failed of itself; where nothing did, what the CPU cannot be given."""
+        direct = [node for node in self.failed if node not in self._follows]
+        failed = [f"{node.name or node.outputs[0].name} ({node.op_type}): {self.failed[node]}" for node in direct]
+        return failed or self._refused
+
+    def _lower(self, node: ir.Node, families: Families, flow: Dataflow) -> None:
+        lowering = self.lowering
+        try:
+            kept = next((value for value in flow.reads[node] if value in lowering.stays), None)
+            if kept is not None:
+                self._follows.add(node)
+                raise CannotLowerError(f"it reads {kept.name!r}, which stays on the CPU: {lowering.stays[kept]}")
+            wanted = next((self._wanted[value] for value in node.outputs if value in self._wanted), None)
+            if wanted is not None:
+                self._follows.add(node)
+                raise CannotLowerError(f"output {wanted.name!r} is {wanted.dtype.value}, which has no kernels")
+            _lower_node(lowering, self.static, node, families)
+        except CannotLowerError as err:
+            self.failed[node] = str(err)
+            self._leave([node])
+
+    def _leave(self, nodes: Sequence[ir.Node]) -> None:
+        try:
+            self._cpu.lower(nodes)
+        except CannotLowerError as err:
+            self._refused.append(f"{', '.join(f'{node.name} ({node.op_type})' for node in nodes)}: {err}")
+            for node in nodes:
+                for value in node.outputs:
+                    self.lowering.values.pop(value, None)
+                    self.lowering.stays.setdefault(value, str(err))
+
+
+def _lower_node(lowering: Lowering, static: StaticGraph, node: ir.Node, families: Families) -> None:
+    """Raises CannotLowerError."""
     lowering.name = node.name or node.op_type
     for value in node.inputs:
         if value is not None and value not in lowering.values and value in static.constants:
             lowering.values[value] = static.constants[value]
-    try:
-        known = [None if value is None else lowering.values[value] for value in node.inputs]
-        constants = [each for each in known if each is None or isinstance(each, np.ndarray)]
-        if len(constants) == len(known) and node.op_type not in ("RandomNormal", "RandomUniform", "If", "Loop", "Scan"):
-            results = evaluate(node, static.opset, constants)
-            lowering.values.update(zip(node.outputs, results, strict=False))
-            return []
-        if node.op_type in ("Shape", "Size") and known[0] is not None:
-            lowering.values[node.outputs[0]] = _shape_of(node, known[0].shape)
-            return []
-        if node.domain:
-            raise CannotLowerError(f"domain {node.domain!r} is unknown")
-        made: list[View] | list[View | Factored]
-        if node.op_type == "Concat":
-            made = lower_concat(lowering, node, families)
-        elif node.op_type in HANDLERS:
-            made = HANDLERS[node.op_type](lowering, node)
-        else:
-            raise CannotLowerError("the operator has no kernels")
-        lowering.values.update(zip(node.outputs, made, strict=False))
-    except CannotLowerError as err:
-        for value in node.outputs:
-            shape = tuple(d if isinstance(d, int) else lowering.rows for d in value.shape) if value.shape else ()
-            lowering.values[value] = lowering.new(shape)
-        return [f"{node.name or node.outputs[0].name} ({node.op_type}): {err}"]
-    return []
+    known = [None if value is None else lowering.values[value] for value in node.inputs]
+    constants = [each for each in known if each is None or isinstance(each, np.ndarray)]
+    if len(constants) == len(known) and node.op_type not in _NEVER_CONSTANT:
+        results = evaluate(node, static.opset, constants)
+        lowering.values.update(zip(node.outputs, results, strict=False))
+        return
+    if node.op_type in ("Shape", "Size") and known[0] is not None:
+        lowering.values[node.outputs[0]] = _shape_of(node, known[0].shape)
+        return
+    if node.domain:
+        raise CannotLowerError(f"domain {node.domain!r} is unknown")
+    made: list[View] | list[View | Factored]
+    if node.op_type == "Concat":
+        made = lower_concat(lowering, node, families)
+    elif node.op_type in HANDLERS:
+        made = HANDLERS[node.op_type](lowering, node)
+    else:
+        raise CannotLowerError("the operator has no kernels")
+    lowering.values.update(zip(node.outputs, made, strict=False))
 
 
 def _shape_of(node: ir.Node, shape: tuple[int, ...]) -> np.ndarray:
@@ -121,22 +178,42 @@ def _shape_of(node: ir.Node, shape: tuple[int, ...]) -> np.ndarray:
     return np.array(shape[start:end], np.int64)
 
 
-def _edge_problems(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> list[str]:
+def _edge_problems(
+    static: StaticGraph, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], cpu_fallback: bool
+) -> list[str]:
+    """Inputs and outputs of types that no kernel takes or gives, nor, with ``cpu_fallback``, a node on the CPU."""
+    taken = {*OUTSIDE, *STAYS_OUTSIDE} if cpu_fallback else set(OUTSIDE)
+    pairs = zip(static.graph.outputs, outputs, strict=True)
+    unmade = [info for value, info in pairs if not (cpu_fallback and value.producer() is not None)]
     return [
         f"{kind} {info.name!r} is {info.dtype.value}, which has no kernels"
-        for kind, infos in (("input", inputs), ("output", outputs))
+        for kind, infos, known in (("input", inputs, taken), ("output", unmade, OUTSIDE))
         for info in infos
-        if info.dtype not in _OUTSIDE
+        if info.dtype not in known
     ]
 
 
-def _take_inputs(lowering: Lowering, static: StaticGraph, infos: Sequence[TensorInfo]) -> tuple[Buffer, ...]:
-    """The caller's inputs, each copied into storage type; images channels-last where the network has convolutions."""
-    images = any(node.op_type in ("Conv", "MaxPool", "AveragePool", "BatchNormalization") for node in static.graph)
+def _take_inputs(
+    lowering: Lowering,
+    static: StaticGraph,
+    flow: Dataflow,
+    on_cpu: Mapping[ir.Node, str],
+    infos: Sequence[TensorInfo],
+    images: bool,
+) -> tuple[Buffer, ...]:
+    """The caller's inputs, each copied into storage type, channels-last where the network has ``images``. Those that
+    only the CPU reads stay where they are."""
     buffers = []
     for value, info, shape in zip(static.graph.inputs, infos, static.inputs, strict=True):
-        buffer = Buffer(info.name, "input", _OUTSIDE.get(info.dtype, "fp32"), math.prod(shape))
+        short = OUTSIDE.get(info.dtype) or STAYS_OUTSIDE.get(info.dtype, "fp32")
+        buffer = Buffer(info.name, "input", short, math.prod(shape))
         buffers.append(buffer)
+        if info.dtype not in OUTSIDE:
+            lowering.stays[value] = f"{info.dtype.value} has no kernels"
+            continue
+        readers = flow.readers.get(value, ())
+        if readers and all(node in on_cpu for node in readers) and value not in static.graph.outputs:
+            continue
         lowering.name = f"input {info.name}"
         x = View(buffer, shape, contiguous_strides(shape))
         dtype = lowering.storage if info.dtype.is_floating else buffer.dtype
@@ -152,9 +229,12 @@ def _give_outputs(lowering: Lowering, static: StaticGraph, infos: Sequence[Tenso
     """Copies into the caller's outputs, contiguous and in the type that the manifest says."""
     buffers = []
     for value, info in zip(static.graph.outputs, infos, strict=True):
+        if value in lowering.for_caller:
+            buffers.append(lowering.for_caller[value])
+            continue
         found = lowering.of(value) if value in lowering.values else static.constants[value]
         lowering.name = f"output {info.name}"
-        dtype = _OUTSIDE.get(info.dtype, "fp32")
+        dtype = OUTSIDE.get(info.dtype, "fp32")
         if not isinstance(found, View):
             found = lowering.weight(found, info.name, None if found.dtype.kind in "iub" else "fp32")
         buffer = Buffer(info.name, "output", dtype, found.elements)

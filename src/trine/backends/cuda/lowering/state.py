@@ -51,6 +51,10 @@ class Lowering:
         self.groups: list[Group] = []
         self.values: dict[ir.Value, View | Factored | Array] = {}
         self.name = ""  # of the node at hand
+        # What CPU parts made: for later parts, and for the caller; and the values that no kernel can take, with why.
+        self.slots: dict[ir.Value, Buffer] = {}
+        self.for_caller: dict[ir.Value, Buffer] = {}
+        self.stays: dict[ir.Value, str] = {}
         self._weights: dict[tuple[Any, ...], tuple[Buffer, Array]] = {}
 
     # What a node is given

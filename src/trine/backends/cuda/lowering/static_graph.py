@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,23 +19,29 @@ __all__ = ["Array", "StaticGraph", "evaluate", "load_static"]
 
 Array = np.ndarray
 _OPSET_WITH_ATTENTION = 23
+_IR_VERSION = 10  # where a graph says none
 
 
 @dataclass(frozen=True)
 class StaticGraph:
-    """Nodes in topological order; ``constants`` holds every initializer; ``inputs`` the shape of each input."""
+    """Nodes in topological order; ``constants`` holds every initializer; ``inputs`` the shape of each input; ``opsets``
+    the version of each domain that the portable graph asks for, ``ir_version`` that of its format."""
 
     graph: ir.Graph
     opset: int
     constants: dict[ir.Value, Array]
     inputs: tuple[tuple[int, ...], ...]
+    opsets: Mapping[str, int]
+    ir_version: int
 
 
-def load_static(portable: PortableGraph, rows: int, inputs: Sequence[TensorInfo]) -> StaticGraph:
+def load_static(
+    portable: PortableGraph, rows: int, inputs: Sequence[TensorInfo], *, recognise: bool = True
+) -> StaticGraph:
     """Parse the graph; no weight is copied.
 
-    Axis 0 of the inputs may be dynamic, and becomes ``rows``. Raises UnsupportedError that names every other dynamic
-    axis.
+    Axis 0 of the inputs may be dynamic, and becomes ``rows``. ``recognise``: attention that is spelled out becomes one
+    node. Raises UnsupportedError that names every other dynamic axis.
     """
     problems = [
         f"input {info.name!r}: axis {axis} is {dim!r}"
@@ -58,14 +64,16 @@ def load_static(portable: PortableGraph, rows: int, inputs: Sequence[TensorInfo]
     for value in weights:
         graph.register_initializer(value)
     opset = model.opset_imports.get("", 1)
-    # The pass asks for an opset that has the operator; here nobody but the lowering reads what it writes.
-    model.opset_imports[""] = max(opset, _OPSET_WITH_ATTENTION)
-    RecogniseAttention()(model)
+    opsets = dict(model.opset_imports)
+    if recognise:
+        # The pass asks for an opset that has the operator; here nobody but the lowering reads what it writes.
+        model.opset_imports[""] = max(opset, _OPSET_WITH_ATTENTION)
+        RecogniseAttention()(model)
     constants = {
         value: value.const_value.numpy() for value in graph.initializers.values() if value.const_value is not None
     }
     shapes = tuple(tuple(dim if isinstance(dim, int) else rows for dim in info.shape) for info in inputs)
-    return StaticGraph(graph, opset, constants, shapes)
+    return StaticGraph(graph, opset, constants, shapes, opsets, model.ir_version or _IR_VERSION)
 
 
 def evaluate(node: ir.Node, opset: int, inputs: Sequence[Array | None]) -> list[Array]:
