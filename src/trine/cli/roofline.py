@@ -14,7 +14,7 @@ Data = Mapping[str, Any]
 
 
 def print_cuda_plans(data: Data) -> None:
-    """Target, buckets, launches, memory."""
+    """Target, buckets, launches, memory, and what is left to the CPU."""
     from rich.markup import escape
 
     from trine.report.markup import size
@@ -38,6 +38,22 @@ def print_cuda_plans(data: Data) -> None:
                 _microseconds(bucket["floor_us"]),
             )
         out.print(table, "")
+        if plan["cpu_parts"]:
+            _print_cpu_parts(plan)
+
+
+def _print_cpu_parts(plan: Data) -> None:
+    """What has no kernels: the CPU computes it between two graphs of launches."""
+    from rich.markup import escape
+
+    out = console.results()
+    steps = max(bucket["cpu_steps"] for bucket in plan["buckets"])
+    out.print(f"[yellow]on the CPU[/yellow]  {steps} step{'' if steps == 1 else 's'} a call: operators without kernels")
+    table = console.table("part", "operator", "node", "why", numeric=("part",))
+    for number, part in enumerate(plan["cpu_parts"]):
+        for node in part["nodes"]:
+            table.add_row(str(number), *(escape(node[key]) for key in ("op", "name", "reason")))
+    out.print(table, "")
 
 
 def print_roofline(data: Data, rows: int | None) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from trine.runtime.cuda.plan import Bucket, CudaPlan, cuda_plan_name
+from trine.runtime.cuda.plan import Bucket, CpuPart, CudaPlan, cuda_plan_name
 from trine.runtime.cuda.plan_bytes import plan_from_bytes
 
 __all__ = ["inspect_cuda_plans", "tuned_bucket"]
@@ -15,9 +16,11 @@ def inspect_cuda_plans(plans: Mapping[str, Any]) -> list[dict[str, Any]]:
     """An entry for each CUDA plan, JSON-able. Raises EngineFormatError for a damaged one.
 
     Keys: target, precision, device_name ("" where no kernel was timed), versions, kernels, kernel_bytes, weight_bytes,
-    buckets. A bucket's: rows, launches, arena_bytes, latency_us (the sum of its groups; None unless all were timed),
-    floor_us, groups. A group's: name, kind, tactic, configuration, latency_us, bytes, operations, floor_us, share (of
-    the floor in the latency; 1 is as fast as the GPU allows).
+    cpu_parts, buckets. A CPU part's, which has no kernels: nodes (name, op, reason of each), operators (how many of
+    each), bytes. A bucket's: rows, launches, cpu_steps (how often the CPU computes a part), arena_bytes, latency_us (the
+    sum of its groups; None unless all were timed), floor_us, groups. A group's: name, kind ("CPU" for a part on the
+    CPU), tactic, configuration, latency_us, bytes, operations, floor_us, share (of the floor in the latency; 1 is as
+    fast as the GPU allows).
     """
     names = sorted(name for name in plans if name.startswith(cuda_plan_name("")))
     return [_plan(plan_from_bytes(plans[name], f"plan/{name}")) for name in names]
@@ -40,7 +43,16 @@ def _plan(plan: CudaPlan) -> dict[str, Any]:
         "kernels": len(plan.kernels),
         "kernel_bytes": sum(len(kernel.cubin) for kernel in plan.kernels),
         "weight_bytes": len(plan.weights),
+        "cpu_parts": [_part(part) for part in plan.cpu_parts],
         "buckets": [_bucket(bucket) for bucket in plan.buckets],
+    }
+
+
+def _part(part: CpuPart) -> dict[str, Any]:
+    return {
+        "nodes": [dict(node) for node in part.nodes],
+        "operators": dict(Counter(node["op"] for node in part.nodes)),
+        "bytes": len(part.model) + sum(len(data) for *_, data in part.weights),
     }
 
 
@@ -50,6 +62,7 @@ def _bucket(bucket: Bucket) -> dict[str, Any]:
     return {
         "rows": bucket.rows,
         "launches": len(bucket.launches),
+        "cpu_steps": len(bucket.cpu_steps),
         "arena_bytes": bucket.arena_bytes,
         "latency_us": None if None in latencies else round(sum(latencies), 3),
         "floor_us": round(sum(group["floor_us"] or 0.0 for group in groups), 3),

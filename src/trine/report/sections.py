@@ -112,8 +112,26 @@ def gpus(data: Data) -> str:
             f"<span>{tuned['rows']} rows: time of each group of launches, and the part that no kernel could save</span>"
             "<span>last launch</span></figcaption></figure>"
             + table(("rows", "launches", "arena", "&micro;s, sum", "floor &micro;s"), rows, (0, 1, 2, 3, 4))
+            + _on_cpu(plan)
         )
     return "".join(parts)
+
+
+def _on_cpu(plan: Data) -> str:
+    """What of a CUDA plan the CPU computes, and why."""
+    if not plan["cpu_parts"]:
+        return ""
+    steps = max(bucket["cpu_steps"] for bucket in plan["buckets"])
+    rows = [
+        (str(number), text(node["op"]), text(node["name"]), text(node["reason"]))
+        for number, part in enumerate(plan["cpu_parts"])
+        for node in part["nodes"]
+    ]
+    return (
+        f'<p class="warn">{len(rows)} operators have no kernels and run on the CPU, in {steps} '
+        f"step{'' if steps == 1 else 's'} a call, each of which waits for the GPU and copies.</p>"
+        + table(("part", "operator", "node", "why"), rows, (0,))
+    )
 
 
 def build(data: Data) -> str:

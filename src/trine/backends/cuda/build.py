@@ -13,7 +13,7 @@ from trine.backends.cuda.choose import Choice, Chooser
 from trine.backends.cuda.compiler import kernel_key
 from trine.backends.cuda.cost import floor_us, least_bytes, operations
 from trine.backends.cuda.cpu_group import CpuGroup
-from trine.backends.cuda.cpu_records import CpuRecorder, only_cpu
+from trine.backends.cuda.cpu_records import CpuRecorder, cpu_parts, only_cpu
 from trine.backends.cuda.groups import ITEM_BYTES, Buffer, View
 from trine.backends.cuda.lowering import Lowered, lower
 from trine.backends.cuda.memory_plan import Placement, plan_memory
@@ -23,6 +23,7 @@ from trine.backends.cuda.target import Target
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import UnsupportedError
+from trine.runtime.cuda.cpu_parts import open_part
 from trine.runtime.cuda.plan import Bucket, CpuStep, CudaPlan, Kernel, LaunchRecord
 from trine.versions import installed_versions
 
@@ -52,9 +53,9 @@ def build_cuda_plan(
 ) -> CudaPlan | None:
     """Compile ``graph`` for every number of rows in ``rows``. None where the GPU would have nothing to compute.
 
-    ``cpu_fallback``: operators that have no CUDA form are left to the CPU, and a warning names them. Raises
-    UnsupportedError that lists them otherwise, and for what the CPU cannot be given; BuildError for a group that no
-    tactic can run.
+    ``cpu_fallback``: operators that have no CUDA form are left to the CPU. Raises UnsupportedError that lists them
+    otherwise, and for what the CPU cannot be given; BuildError for a group that no tactic can run, and for operators
+    that the CPU cannot compute either.
     """
     say = on_stage or (lambda text: None)
     lowered = {}
@@ -64,6 +65,8 @@ def build_cuda_plan(
     if all(only_cpu(each.groups) for each in lowered.values()):
         return None
     given = _row_shapes(outputs, lowered[rows[-1]], rows_vary)
+    for part in {id(part): part for each in lowered.values() for part in cpu_parts(each.groups)}.values():
+        open_part(part, threads=0).close()  # what the CPU refuses is said before minutes of tuning
     kernel_groups = {
         count: [group for group in each.groups if not isinstance(group, CpuGroup)] for count, each in lowered.items()
     }

@@ -17,7 +17,7 @@ from trine.backends.cuda.memory_plan import Placement
 from trine.dtypes import DataType
 from trine.runtime.cuda.plan import CpuEdge, CpuPart, CpuStep
 
-__all__ = ["CpuRecorder", "only_cpu"]
+__all__ = ["CpuRecorder", "cpu_parts", "only_cpu"]
 
 _TIMED = 5  # runs
 
@@ -69,6 +69,11 @@ class CpuRecorder:
             "operations": 0,
             "floor_us": 0.0,
         }
+
+
+def cpu_parts(groups: Sequence[Group]) -> list[CpuPart]:
+    """What the CPU computes of these groups."""
+    return [group.part for group in groups if isinstance(group, CpuGroup)]
 
 
 def only_cpu(groups: Sequence[Group]) -> bool:

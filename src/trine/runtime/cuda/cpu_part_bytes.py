@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from trine.dtypes import DataType
@@ -30,9 +29,11 @@ def parts_fields(parts: Sequence[CpuPart], keep: Callable[[bytes | memoryview], 
 
     return [
         {
-            **asdict(part),
             "model": keep(part.model),
             "weights": [[name, dtype, shape, once(data)] for name, dtype, shape, data in part.weights],
+            "inputs": part.inputs,
+            "outputs": part.outputs,
+            "nodes": [dict(node) for node in part.nodes],
         }
         for part in parts
     ]
