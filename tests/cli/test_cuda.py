@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from runtime.cuda.sample_plans import plan
+from pass_checks import build as onnx_model
+from runtime.cuda.sample_plans import plan, plan_with_cpu
 
 from trine.cli.failures import ExitCode
 from trine.engine.format import read_engine, write_engine
@@ -50,6 +53,50 @@ def test_html(trine, cuda_file: Path) -> None:
     page = Path("page.html").read_text(encoding="utf-8")
     assert "On NVIDIA GPUs" in page
     assert 'class="launches"' in page
+
+
+@pytest.fixture
+def mixed_file(engine_file: Path, in_folder: Path) -> Path:
+    """With a plan of which the CPU computes a part."""
+    contents = read_engine(engine_file)
+    path = in_folder / "mixed.trine"
+    made = plan_with_cpu(1, 4)
+    groups = [{**group, "latency_us": 2.0} for group in made.buckets[1].groups]
+    shown = {
+        "name": "CPU: <y>",
+        "kind": "CPU",
+        "tactic": "cpu",
+        "configuration": {},
+        "latency_us": 40.0,
+        "floor_us": 0.0,
+    }
+    bucket = replace(made.buckets[1], groups=(*groups, shown))
+    plans = {**contents.plans, "cuda_sm_90": plan_to_bytes(replace(made, buckets=(made.buckets[0], bucket)))}
+    write_engine(path, contents.manifest, contents.graph, plans)
+    return path
+
+
+def test_what_runs_on_the_cpu_is_shown(trine, cuda_file: Path, mixed_file: Path) -> None:
+    result = trine("inspect", mixed_file, "--roofline", "--rows=4")
+    assert result.code == 0, result.err
+    for part in ("on the CPU  1 step a call: operators without kernels", "Neg", "no kernels", "CPU: <y>", "40.00"):
+        assert part in result.out
+    document = json.loads(trine("inspect", mixed_file, "--json").out)
+    assert document["cuda"][0]["cpu_parts"][0]["operators"] == {"Neg": 1}
+    assert trine("inspect", mixed_file, "--html=page.html", "-q").code == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "1 operators have no kernels and run on the CPU, in 1 step a call" in page
+    assert "CPU: &lt;y&gt;" in page
+    assert "on the CPU" not in trine("inspect", cuda_file).out
+
+
+def test_a_build_can_refuse_what_has_no_kernels(trine, in_folder: Path) -> None:
+    proto = onnx_model("float[2,6] x", "float[2,6] y", "a = Relu(x)\ny = CumSum(a, one)", 20, one=np.array(1, np.int64))
+    Path("sum.onnx").write_bytes(proto.SerializeToString())
+    result = trine("build", "sum.onnx", "--target=sm_90", "--noCpuFallback")
+    assert result.code == ExitCode.IMPORT
+    assert "1 nodes cannot run in the CUDA backend" in result.err
+    assert not Path("sum.trine").exists()
 
 
 def test_usage(trine, engine_file: Path, cuda_file: Path) -> None:

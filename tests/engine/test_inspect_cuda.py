@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from runtime.cuda.sample_plans import plan
+from runtime.cuda.sample_plans import plan, plan_with_cpu
 
 from trine.engine.inspect_cuda import inspect_cuda_plans, tuned_bucket
 from trine.errors import EngineFormatError
@@ -27,6 +27,18 @@ def test_what_is_said_of_a_plan():
     assert [(bucket["rows"], bucket["launches"]) for bucket in found["buckets"]] == [(1, 3), (4, 3)]
     assert [bucket["latency_us"] for bucket in found["buckets"]] == [None, 7.0]
     assert [group["share"] for group in found["buckets"][0]["groups"]] == [0.5, None, 0.25]
+
+
+def test_what_the_cpu_computes_of_a_plan():
+    made = plan_with_cpu(1, 4)
+    (found,) = inspect_cuda_plans({"cuda_sm_90": plan_to_bytes(made)})
+    (part,) = found["cpu_parts"]
+    assert part["operators"] == {"Neg": 1}
+    assert part["nodes"] == [{"name": "y", "op": "Neg", "reason": "no kernels"}]
+    assert part["bytes"] == len(made.cpu_parts[0].model)
+    assert [bucket["cpu_steps"] for bucket in found["buckets"]] == [1, 1]
+    (found,) = inspect_cuda_plans({"cuda_sm_90": plan_to_bytes(plan(1, 4))})
+    assert (found["cpu_parts"], [bucket["cpu_steps"] for bucket in found["buckets"]]) == ([], [0, 0])
 
 
 def test_an_engine_for_cpus_has_none():

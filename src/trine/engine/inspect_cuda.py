@@ -17,8 +17,8 @@ def inspect_cuda_plans(plans: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Keys: target, precision, device_name ("" where no kernel was timed), versions, kernels, kernel_bytes, weight_bytes,
     cpu_parts, buckets. A CPU part's, which has no kernels: nodes (name, op, reason of each), operators (how many of
-    each), bytes. A bucket's: rows, launches, cpu_steps (how often the CPU computes a part), arena_bytes, latency_us (the
-    sum of its groups; None unless all were timed), floor_us, groups. A group's: name, kind ("CPU" for a part on the
+    each), bytes. A bucket's: rows, launches, cpu_steps (how often the CPU computes a part), arena_bytes, latency_us
+    (the sum of its groups; None unless all were timed), floor_us, groups. A group's: name, kind ("CPU" for a part on the
     CPU), tactic, configuration, latency_us, bytes, operations, floor_us, share (of the floor in the latency; 1 is as
     fast as the GPU allows).
     """

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import struct
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 from runtime.cuda.recording_driver import RecordingDriver
 
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
-from trine.runtime.cuda.plan import Bucket, CudaPlan, Kernel, LaunchRecord
+from trine.runtime.cuda.plan import Bucket, CpuEdge, CpuPart, CpuStep, CudaPlan, Kernel, LaunchRecord
 
 WIDTH = 3  # elements of a row
 X = TensorInfo("x", DataType.FLOAT32, ("batch", WIDTH))
@@ -94,3 +98,51 @@ def answer(x: np.ndarray) -> np.ndarray:
 
 def rows_of(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, WIDTH)).astype(np.float32)
+
+
+def changed(data: bytes, change: Callable[[Any], None]) -> bytes:
+    """A plan's bytes with other fields in its header."""
+    length = int.from_bytes(data[8:16], "little")
+    fields = json.loads(data[16 : 16 + length])
+    blobs = data[16 + length + (-(16 + length) % 256) :]
+    change(fields)
+    header = json.dumps(fields).encode()
+    start = 16 + len(header)
+    return data[:8] + len(header).to_bytes(8, "little") + header + bytes(-start % 256) + blobs
+
+
+def path(*keys: Any) -> Callable[[Any], Callable[[Any], None]]:
+    """A change of one value of a header."""
+
+    def to(value: Any) -> Callable[[Any], None]:
+        def change(fields: Any) -> None:
+            for key in keys[:-1]:
+                fields = fields[key]
+            fields[keys[-1]] = value
+
+        return change
+
+    return to
+
+
+def cpu_part(body: str = "y = Neg(x)", inputs: str = "float[r,c] x", outputs: str = "float[r,c] y") -> CpuPart:
+    """Of ONNX's text; without weights, all in fp32."""
+    text = f'<ir_version: 10, opset_import: ["" : 20]>\npart ({inputs}) => ({outputs}) {{ {body} }}'
+    proto = onnx.parser.parse_model(text)
+    onnx.checker.check_model(proto)
+    names = [[value.name for value in values] for values in (proto.graph.input, proto.graph.output)]
+    nodes = tuple({"name": node.output[0], "op": node.op_type, "reason": "no kernels"} for node in proto.graph.node)
+    edges = [tuple((name, "float32") for name in each) for each in names]
+    return CpuPart(proto.SerializeToString(), (), edges[0], edges[1], nodes)
+
+
+def plan_with_cpu(*rows: int, part: CpuPart | None = None) -> CudaPlan:
+    """As ``plan``; behind the second launch the CPU makes -y of y."""
+    sample = plan(*rows)
+    buckets = []
+    for each in sample.buckets:
+        y = ("arena", each.rows * WIDTH * 4)
+        shape = (each.rows, WIDTH)
+        step = CpuStep(0, 2, (CpuEdge(y, shape, (0, 1)),), (CpuEdge(y, shape),), 1)
+        buckets.append(replace(each, cpu_steps=(step,)))
+    return replace(sample, buckets=tuple(buckets), cpu_parts=(part or cpu_part(),))

@@ -1,6 +1,5 @@
 """Plans as bytes: what is written is read, and what is damaged is refused by one exception."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runtime.cuda.recording_driver import RecordingDriver
-from runtime.cuda.sample_plans import STAND_INS, X, Y, answer, plan, rows_of
+from runtime.cuda.sample_plans import STAND_INS, X, Y, answer, changed, path, plan, rows_of
 
 from trine.errors import EngineFormatError
 from trine.runtime.cuda.executor import CudaExecutor
@@ -63,31 +62,6 @@ def test_a_plan_that_was_read_runs():
     np.testing.assert_array_equal(executor.open_session().run([x], [None])[0], answer(x))
 
 
-def changed(change):
-    """DATA with other fields in its header."""
-    length = int.from_bytes(DATA[8:16], "little")
-    fields = json.loads(DATA[16 : 16 + length])
-    blobs = DATA[16 + length + (-(16 + length) % 256) :]
-    change(fields)
-    header = json.dumps(fields).encode()
-    start = 16 + len(header)
-    return DATA[:8] + len(header).to_bytes(8, "little") + header + bytes(-start % 256) + blobs
-
-
-def path(*keys):
-    """A change of one value."""
-
-    def to(value):
-        def change(fields):
-            for key in keys[:-1]:
-                fields = fields[key]
-            fields[keys[-1]] = value
-
-        return change
-
-    return to
-
-
 LAUNCH = ("buckets", 0, "launches", 0)
 DAMAGES = {
     "kernel of none": path(*LAUNCH, "kernel")(9),
@@ -123,7 +97,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_header_is_refused(damage):
     with pytest.raises(EngineFormatError, match="build the engine again") as caught:
-        plan_from_bytes(changed(damage), "plan/cuda_sm_90")
+        plan_from_bytes(changed(DATA, damage), "plan/cuda_sm_90")
     assert caught.value.section == "plan/cuda_sm_90"
 
 
@@ -179,4 +153,4 @@ def test_any_value_in_any_place_of_the_header(data):
                 return
             fields = inner
 
-    read_or_refuse(changed(change))
+    read_or_refuse(changed(DATA, change))

@@ -71,7 +71,8 @@ def lower(
     if problems:
         raise UnsupportedError(
             f"{len(problems)} nodes cannot run in the CUDA backend: {'; '.join(problems[:_SHOWN])}"
-            f"{'; ...' if len(problems) > _SHOWN else ''}. Build for the CPU, or write these layers in other ways",
+            f"{'; ...' if len(problems) > _SHOWN else ''}. Build for the CPU, or write these layers in other ways"
+            f"{'' if cpu_fallback else '; cpu_fallback=True leaves nodes without kernels to the CPU'}",
             problems,
         )
     lowering = walk.lowering
