@@ -120,7 +120,7 @@ class CudaTask(Task):
                 timer=timer,
                 quick=self.config.quick_tuning,
             )
-            plan = build_cuda_plan(
+            built = build_cuda_plan(
                 self.graph,
                 self.inputs,
                 self.outputs,
@@ -135,8 +135,9 @@ class CudaTask(Task):
         finally:
             if timer is not None:
                 timer.close()
-        if plan is None:
+        if built is None:
             raise NothingForGpuError(f"{self.imported.name}: none of its operators has kernels for GPUs")
+        plan = built.plan
         self._warn(plan)
         if timer is not None:
             from trine.runtime.cuda.executor import CudaExecutor
@@ -144,7 +145,7 @@ class CudaTask(Task):
             return plan, CudaExecutor(plan, self.inputs, self.outputs)
         from trine.backends.cuda.reference_executor import ReferenceExecutor
 
-        return plan, ReferenceExecutor(self.graph, self.inputs, self.outputs, precision)
+        return plan, ReferenceExecutor(self.graph, self.inputs, self.outputs, precision, built.refused)
 
     def _warn(self, plan: CudaPlan) -> None:
         """Say what runs on the CPU; once, whatever the number of buckets and precisions."""

@@ -24,7 +24,6 @@ from trine.backends.cuda.reference import NUMPY_TYPES, Memory, run_group
 from trine.backends.cuda.tactic import KernelSource, Launch, Pointer, Rows
 from trine.backends.cuda.target import target_named
 from trine.builder.freeze import freeze, tensor_infos
-from trine.engine.manifest import TensorInfo
 from trine.runtime.cuda.executor import CudaExecutor
 from trine.runtime.cuda.plan import CudaPlan, Kernel
 from trine.runtime.cuda.plan_bytes import plan_from_bytes, plan_to_bytes
@@ -57,9 +56,14 @@ class Playing:
     timer = None
     device_name = ""
 
-    def __init__(self) -> None:
+    def __init__(self, refuses: Callable[[Group], str | None]) -> None:
+        self.refuses = refuses
         self.kernels: dict[str, Kernel] = {}
         self.functions: dict[str, Callable[..., None]] = {}
+
+    def refusal(self, group: Group) -> str | None:
+        """As the tactics have it, where a test asks for them."""
+        return self.refuses(group)
 
     def choose(self, buckets: Mapping[int, Sequence[Group]], say: Callable[[str], None]) -> dict[int, list[Choice]]:
         return {rows: [self._choice(group, rows) for group in groups] for rows, groups in buckets.items()}
@@ -97,23 +101,20 @@ class Played:
         proto: onnx.ModelProto,
         buckets: Sequence[int] = (1, 4),
         precision: str = "fp32",
-        outputs: Sequence[tuple[int | str, ...]] | None = None,
+        refuses: Callable[[Group], str | None] = lambda group: None,
     ) -> None:
         self.proto = proto
         model = ir.from_proto(proto)
         self.graph = freeze(model)
         self.inputs, self.outputs = tensor_infos(model)
-        if outputs is not None:
-            self.outputs = tuple(
-                TensorInfo(info.name, info.dtype, shape) for info, shape in zip(self.outputs, outputs, strict=True)
-            )
         self.rows_vary = any(isinstance(info.shape[0], str) for info in self.inputs if info.shape)
-        chooser: Any = Playing()
-        made = build_cuda_plan(
+        chooser: Any = Playing(refuses)
+        built = build_cuda_plan(
             self.graph, self.inputs, self.outputs, buckets, precision, target_named("sm_90"), chooser,
             rows_vary=self.rows_vary,
         )  # fmt: skip
-        assert made is not None
+        assert built is not None
+        made = built.plan
         self.plan: CudaPlan = plan_from_bytes(plan_to_bytes(made))
         assert plan_to_bytes(self.plan) == plan_to_bytes(made)
         self.driver = RecordingDriver(chooser.functions)

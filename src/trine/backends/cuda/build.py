@@ -15,7 +15,8 @@ from trine.backends.cuda.cost import floor_us, least_bytes, operations
 from trine.backends.cuda.cpu_group import CpuGroup
 from trine.backends.cuda.cpu_records import CpuRecorder, cpu_parts, only_cpu
 from trine.backends.cuda.groups import ITEM_BYTES, Buffer, View
-from trine.backends.cuda.lowering import Lowered, lower
+from trine.backends.cuda.lower_buckets import lower_buckets
+from trine.backends.cuda.lowering import Lowered
 from trine.backends.cuda.memory_plan import Placement, plan_memory
 from trine.backends.cuda.records import tensor_map_record
 from trine.backends.cuda.tactic import Argument, Launch, Pointer, Rows, Scalar, Scratch, TensorMap
@@ -27,9 +28,17 @@ from trine.runtime.cuda.cpu_parts import open_part
 from trine.runtime.cuda.plan import Bucket, CpuStep, CudaPlan, Kernel, LaunchRecord
 from trine.versions import installed_versions
 
-__all__ = ["bucket_sizes", "build_cuda_plan"]
+__all__ = ["Built", "bucket_sizes", "build_cuda_plan"]
 
 _ALIGNMENT = 256  # bytes; what cuMemAlloc gives, and more than any load or descriptor asks for
+
+
+@dataclass(frozen=True)
+class Built:
+    """A plan; ``refused``: nodes that the CPU computes as no tactic takes what they are lowered to: name, and why."""
+
+    plan: CudaPlan
+    refused: Mapping[str, str]
 
 
 def bucket_sizes(least: int, opt: int, most: int) -> tuple[int, ...]:
@@ -50,7 +59,7 @@ def build_cuda_plan(
     rows_vary: bool = True,
     cpu_fallback: bool = True,
     on_stage: Callable[[str], None] | None = None,
-) -> CudaPlan | None:
+) -> Built | None:
     """Compile ``graph`` for every number of rows in ``rows``. None where the GPU would have nothing to compute.
 
     ``cpu_fallback``: operators that have no CUDA form are left to the CPU. Raises UnsupportedError that lists them
@@ -58,10 +67,7 @@ def build_cuda_plan(
     that the CPU cannot compute either.
     """
     say = on_stage or (lambda text: None)
-    lowered = {}
-    for count in rows:
-        say(f"lower for {count} rows")
-        lowered[count] = lower(graph, count, tuple(inputs), tuple(outputs), precision, cpu_fallback=cpu_fallback)
+    lowered, refused = lower_buckets(graph, inputs, outputs, rows, precision, chooser, cpu_fallback, say)
     if all(only_cpu(each.groups) for each in lowered.values()):
         return None
     given = _row_shapes(outputs, lowered[rows[-1]], rows_vary)
@@ -73,7 +79,7 @@ def build_cuda_plan(
     choices = chooser.choose(kernel_groups, say)
     recorder = _Recorder(target, chooser.kernels, CpuRecorder(timed=chooser.timer is not None))
     buckets = tuple(recorder.bucket(count, lowered[count], choices[count]) for count in rows)
-    return CudaPlan(
+    plan = CudaPlan(
         target=target.name,
         precision=precision,
         kernels=tuple(recorder.kernels),
@@ -86,6 +92,7 @@ def build_cuda_plan(
         device_name=chooser.device_name,
         cpu_parts=tuple(recorder.cpu.parts),
     )
+    return Built(plan, refused)
 
 
 def _row_shape(info: TensorInfo, rows_vary: bool) -> tuple[tuple[int, ...], str]:

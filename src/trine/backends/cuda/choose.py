@@ -73,11 +73,28 @@ class Chooser:
     most: int = 14
     kernels: dict[str, Kernel] = field(default_factory=dict)
     refusals: dict[str, list[str]] = field(default_factory=dict)
+    _supported: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def device_name(self) -> str:
         """Where it times; empty without a GPU."""
         return self.timer.device_name if self.timer is not None else ""
+
+    def refusal(self, group: Group) -> str | None:
+        """Why no tactic can compute a group on the target; None where one can."""
+        key = group_signature(group)
+        if key not in self._supported:
+            reasons: list[str] = []
+            for tactic in all_tactics(self.kernel_cache.folder is not None):
+                support = tactic.supports(group, self.target)
+                if support:
+                    reasons = []
+                    break
+                reasons.append(f"{tactic.name}: {support.reasons[0]}")
+            # Tactics for other kinds of groups say only that.
+            told = [reason for reason in reasons if " is no " not in reason]
+            self._supported[key] = "; ".join(told or reasons) or None
+        return self._supported[key]
 
     def choose(self, buckets: Mapping[int, Sequence[Group]], say: Callable[[str], None]) -> dict[int, list[Choice]]:
         """A choice for every group of every bucket.

@@ -332,7 +332,8 @@ def _on_cpu(group: CpuGroup, memory: Memory) -> None:
         if view.buffer.kind == "slot":
             memory.edges[view.buffer] = result
         else:
-            assert result.shape == view.shape, f"{group.name}: {result.shape} for {view.shape}"
+            if result.shape != view.shape:
+                raise RuntimeError(f"{group.name} gave the shape {result.shape}; the graph says {view.shape}")
             memory.window(view)[...] = result
 
 

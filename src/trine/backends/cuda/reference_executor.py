@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,8 +22,15 @@ class ReferenceExecutor:
     writes_in_place = False
 
     def __init__(
-        self, graph: PortableGraph, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], precision: str
+        self,
+        graph: PortableGraph,
+        inputs: Sequence[TensorInfo],
+        outputs: Sequence[TensorInfo],
+        precision: str,
+        refused: Mapping[str, str] | None = None,
     ) -> None:
+        """``refused``: nodes that the CPU computes although they can be lowered, as ``lower`` takes them."""
+        self._refused = refused
         self._graph, self._inputs, self._outputs = graph, tuple(inputs), tuple(outputs)
         self._precision = precision
 
@@ -34,7 +41,9 @@ class ReferenceExecutor:
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See Session."""
         rows = self._rows(inputs)
-        lowered = lower(self._graph, rows, self._inputs, self._outputs, self._precision, cpu_fallback=True)
+        lowered = lower(
+            self._graph, rows, self._inputs, self._outputs, self._precision, cpu_fallback=True, refused=self._refused
+        )
         found = run_groups(lowered.groups, plan_memory(lowered.groups), dict(zip(lowered.inputs, inputs, strict=True)))
         shapes = [tuple(dim if isinstance(dim, int) else rows for dim in info.shape) for info in self._outputs]
         answers = [

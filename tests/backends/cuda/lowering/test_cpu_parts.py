@@ -245,3 +245,24 @@ def test_what_the_cpu_refuses_too_is_said() -> None:
     proto = build("float[n,4] x", "float[n,4] y", "a = Relu(x)\ny = custom.Nothing(a)")
     with pytest.raises(BuildError, match=r"nothing here can compute y \(Nothing\) on the CPU: ONNX Runtime"):
         Played(proto)
+
+
+def test_as_a_detector_ends() -> None:
+    """Boxes and scores by kernels, which of them are kept by the CPU."""
+    body = (
+        "a = Relu(x)\nb = MatMul(a, m)\nboxes = Abs(b)\ns = MatMul(a, v)\nt = Transpose <perm = [0, 2, 1]> (s)\n"
+        "scores = Sigmoid(t)\nkept = NonMaxSuppression(boxes, scores, most, overlap, half)"
+    )
+    proto = build(
+        "float[1,9,4] x", "float[1,9,4] boxes, int64[count,3] kept", body, opset=20, m=weights(4, 4), v=weights(4, 2),
+        most=np.array([3]), overlap=np.array([0.5], np.float32), half=np.array([0.5], np.float32),
+    )  # fmt: skip
+    played = Played(proto, (1,))
+    assert played.on_cpu == [["NonMaxSuppression"]]
+    for seed in range(3):
+        x = np.random.default_rng(seed).standard_normal((1, 9, 4)).astype(np.float32)
+        boxes, kept = played.answers(x)
+        want_boxes, want_kept = played.wanted(x)
+        assert error(boxes, want_boxes) <= 2e-6
+        np.testing.assert_array_equal(kept, want_kept)
+    played.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -20,10 +20,20 @@ __all__ = ["CpuModel", "Known"]
 @dataclass(frozen=True)
 class Known:
     """What is known of a value before it is there. ``dtype``: None where it is no tensor, or nobody knows; ``shape``:
-    None where its rank is unknown, with None for each axis that is."""
+    None where its rank is unknown, with None for each axis that is. ``varies``: the axes that have other lengths for
+    other numbers of rows; None: perhaps all."""
 
     dtype: DataType | None
     shape: tuple[int | None, ...] | None
+    varies: frozenset[int] | None = None
+
+    @property
+    def for_any_rows(self) -> tuple[int | None, ...] | None:
+        """The shape with only those lengths that do not depend on the number of rows."""
+        if self.shape is None:
+            return None
+        varies = frozenset(range(len(self.shape))) if self.varies is None else self.varies
+        return tuple(None if axis in varies else dim for axis, dim in enumerate(self.shape))
 
     @property
     def size(self) -> tuple[int, ...] | None:
@@ -35,8 +45,8 @@ class Known:
 
 @dataclass
 class CpuModel:
-    """Gathers nodes, then constants and inputs, then outputs. Shapes of inputs are left open in the model itself, so
-    that one serves every number of rows."""
+    """Gathers nodes, then constants and inputs, then outputs. What varies with the number of rows is left open in the
+    model itself, so that one serves them all."""
 
     static: StaticGraph
     nodes: Sequence[ir.Node]
@@ -64,7 +74,7 @@ class CpuModel:
         if given_as is None or given_as is known.dtype:
             self.inputs.append((name, known))
             return
-        self.inputs.append((f"{name}/as_{given_as.value}", Known(given_as, known.shape)))
+        self.inputs.append((f"{name}/as_{given_as.value}", replace(known, dtype=given_as)))
         cast = onnx.helper.make_node("Cast", [self.inputs[-1][0]], [name], f"{name}/cast_in", to=known.dtype.onnx)
         self._before.append(cast)
 
@@ -105,7 +115,7 @@ class CpuModel:
         inputs = []
         for name, known in self.inputs:
             assert known.dtype is not None
-            shape = known.shape if fixed or known.shape is None else [None] * len(known.shape)
+            shape = known.shape if fixed else known.for_any_rows
             inputs.append(onnx.helper.make_tensor_value_info(name, known.dtype.onnx, shape))
         outputs = [onnx.helper.make_tensor_value_info(name, dtype.onnx, None) for name, dtype in self.outputs]
         nodes = [*self._before, *(ir.serde.serialize_node(node) for node in self.nodes), *self._after]

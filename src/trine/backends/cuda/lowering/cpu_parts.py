@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -112,7 +112,7 @@ class CpuParts:
         if value in self.inputs:
             buffer = self.inputs[value]
             shape = self.static.inputs[list(self.static.graph.inputs).index(value)]
-            model.take(name, Known(_dtype(value), shape))
+            model.take(name, Known(_dtype(value), shape, self._varies(value, shape)))
             return View(buffer, shape, contiguous_strides(shape)), self._rows(value, shape)
         found = lowering.of(value) if value in lowering.values else self.static.constants[value]
         if isinstance(found, np.ndarray):
@@ -124,8 +124,16 @@ class CpuParts:
             raise CannotLowerError(f"it reads {name!r}, {dtype.value} that kernels made, and none copies that")
         fresh = lowering.new(found.shape, OUTSIDE[held_as])
         lowering.emit(Pointwise(name=f"{name} for the CPU", y=fresh, inputs=(found,), expr=SAME))
-        model.take(name, Known(dtype, found.shape), held_as)
+        model.take(name, Known(dtype, found.shape, self._varies(value, found.shape)), held_as)
         return fresh, self._rows(value, found.shape)
+
+    def _varies(self, value: ir.Value, shape: Sequence[int | None] | None) -> frozenset[int] | None:
+        """Axes whose lengths are no numbers in the graph, or other ones; None where it says nothing."""
+        if all(isinstance(dim, int) for each in self.static.graph.inputs for dim in each.shape or ()):
+            return frozenset()
+        if value.shape is None or shape is None or len(value.shape) != len(shape):
+            return None
+        return frozenset(axis for axis, dim in enumerate(value.shape) if dim != shape[axis])
 
     def _rows(self, value: ir.Value, shape: tuple[int, ...]) -> tuple[int, int] | None:
         """Which axis counts rows, by the graph's symbols."""
@@ -181,7 +189,7 @@ class CpuParts:
         if any(node in self.on_cpu or value in lowering.stays for node in readers):
             model.give(name, dtype)
             lowering.slots[value] = Buffer(name, "slot", "uint8", 1)
-            self._kept[value] = known
+            self._kept[value] = replace(known, varies=self._varies(value, known.shape))
             outputs.append(View(lowering.slots[value], (), ()))
 
     def _to_caller(self, model: CpuModel, value: ir.Value, dtype: DataType, shape: tuple[int, ...] | None) -> View:

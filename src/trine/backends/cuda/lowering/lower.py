@@ -32,11 +32,22 @@ _SHOWN = 20  # problems in the text of an error; all of them are in ``problems``
 
 @dataclass(frozen=True)
 class Lowered:
-    """Groups in the order in which they run; the caller's buffers in the manifest's order."""
+    """Groups in the order in which they run; the caller's buffers in the manifest's order; what the names of groups
+    call the graph's nodes."""
 
     groups: list[Group]
     inputs: tuple[Buffer, ...]
     outputs: tuple[Buffer, ...]
+    nodes: frozenset[str] = frozenset()
+
+    def nodes_of(self, group: Group) -> set[str]:
+        """Those that a group came from, as its name tells."""
+        found = set()
+        for part in group.name.split(" + "):
+            words = part.split(" ")
+            candidates = (" ".join(words[:count]) for count in range(len(words), 0, -1))  # "conv1 copy" is of conv1
+            found |= {next((name for name in candidates if name in self.nodes), "")}
+        return found - {""}
 
 
 def lower(
@@ -48,25 +59,27 @@ def lower(
     *,
     fused: bool = True,
     cpu_fallback: bool = False,
+    refused: Mapping[str, str] | None = None,
 ) -> Lowered:
     """What the graph computes for calls of ``rows`` rows, at ``precision`` ("fp32", "tf32", "fp16", "bf16").
 
     Every shape is a number then. ``fused=False`` leaves one group for each operator, for people who look for a fault.
-    ``cpu_fallback``: nodes without kernels become CpuGroups.
+    ``cpu_fallback``: nodes without kernels become CpuGroups; ``refused``: more such nodes by name, with why.
     Raises UnsupportedError that lists every node without kernels and why, or those that the CPU cannot be given;
     ConfigError for an unknown precision.
     """
     if precision not in STORAGE:
         raise ConfigError(f"precision {precision!r} is not one of the CUDA backend's: {', '.join(STORAGE)}")
     static = load_static(portable, rows, inputs)
-    walk = _Walk(Lowering(precision, static.opset, rows), static, {}, inputs, outputs)
+    refused = refused or {}
+    walk = _Walk(Lowering(precision, static.opset, rows), static, {}, inputs, outputs, refused)
     if walk.failed and cpu_fallback and any(node.op_type == "Attention" for node in walk.failed):
         # Perhaps only the pass that recognises attention wrote it, in an opset that the graph does not ask for.
         static = load_static(portable, rows, inputs, recognise=False)
-        walk = _Walk(Lowering(precision, static.opset, rows), static, {}, inputs, outputs)
+        walk = _Walk(Lowering(precision, static.opset, rows), static, {}, inputs, outputs, refused)
     while walk.failed and cpu_fallback:  # each time more nodes, and all of them at the last
         on_cpu = {**walk.on_cpu, **walk.failed}
-        walk = _Walk(Lowering(precision, static.opset, rows), static, on_cpu, inputs, outputs)
+        walk = _Walk(Lowering(precision, static.opset, rows), static, on_cpu, inputs, outputs, refused)
     problems = [*_edge_problems(static, inputs, outputs, cpu_fallback), *walk.problems()]
     if problems:
         raise UnsupportedError(
@@ -78,7 +91,7 @@ def lower(
     lowering = walk.lowering
     made = _give_outputs(lowering, static, outputs)
     groups = fuse(lowering.groups) if fused else lowering.groups
-    return Lowered(_rounded_weights(groups), walk.given, made)
+    return Lowered(_rounded_weights(groups), walk.given, made, frozenset(map(_shown, static.graph)))
 
 
 class _Walk:
@@ -92,8 +105,9 @@ class _Walk:
         on_cpu: Mapping[ir.Node, str],
         inputs: Sequence[TensorInfo],
         outputs: Sequence[TensorInfo],
+        refused: Mapping[str, str],
     ) -> None:
-        self.lowering, self.static, self.on_cpu = lowering, static, on_cpu
+        self.lowering, self.static, self.on_cpu, self._refused_nodes = lowering, static, on_cpu, refused
         self.failed: dict[ir.Node, str] = {}
         self._follows: set[ir.Node] = set()  # of the failed those that only read what another left on the CPU
         self._refused: list[str] = []
@@ -125,6 +139,9 @@ class _Walk:
             if kept is not None:
                 self._follows.add(node)
                 raise CannotLowerError(f"it reads {kept.name!r}, which stays on the CPU: {lowering.stays[kept]}")
+            reason = self._refused_nodes.get(_shown(node))
+            if reason is not None:
+                raise CannotLowerError(reason)
             wanted = next((self._wanted[value] for value in node.outputs if value in self._wanted), None)
             if wanted is not None:
                 self._follows.add(node)
@@ -145,9 +162,14 @@ class _Walk:
                     self.lowering.stays.setdefault(value, str(err))
 
 
+def _shown(node: ir.Node) -> str:
+    """What groups call a node."""
+    return node.name or node.op_type
+
+
 def _lower_node(lowering: Lowering, static: StaticGraph, node: ir.Node, families: Families) -> None:
     """Raises CannotLowerError."""
-    lowering.name = node.name or node.op_type
+    lowering.name = _shown(node)
     for value in node.inputs:
         if value is not None and value not in lowering.values and value in static.constants:
             lowering.values[value] = static.constants[value]

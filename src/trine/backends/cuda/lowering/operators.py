@@ -11,6 +11,7 @@ from trine.backends.cuda.lowering import convolutions, normalisation, pooling, p
 from trine.backends.cuda.lowering.einsum import lower_einsum
 from trine.backends.cuda.lowering.factored import Factored
 from trine.backends.cuda.lowering.pointwise import POINTWISE, lower_batch_norm, lower_pointwise
+from trine.backends.cuda.lowering.resampling import lower_resize
 from trine.backends.cuda.lowering.state import Lowering
 
 __all__ = ["HANDLERS"]
@@ -50,7 +51,7 @@ HANDLERS: dict[str, Handler] = {
     "ReduceSum": pooling.lower_reduce,
     "ReduceSumSquare": pooling.lower_reduce,
     "Reshape": shaping.lower_reshape,
-    "Resize": shaping.lower_resize,
+    "Resize": lower_resize,
     "Slice": shaping.lower_slice,
     "Softmax": normalisation.lower_softmax,
     "SpaceToDepth": shaping.lower_space_to_depth,
@@ -59,5 +60,5 @@ HANDLERS: dict[str, Handler] = {
     "Tile": shaping.lower_tile,
     "Transpose": shaping.lower_transpose,
     "Unsqueeze": shaping.lower_unsqueeze,
-    "Upsample": shaping.lower_resize,
+    "Upsample": lower_resize,
 }

@@ -16,6 +16,11 @@ from trine.backends.cuda.lowering.views import broadcast, memory_order, merged, 
 __all__ = ["lower_attention", "lower_gemm", "lower_matmul", "product"]
 
 
+_ATTENTION = frozenset(
+    ("is_causal", "kv_num_heads", "q_num_heads", "qk_matmul_output_mode", "scale", "softcap", "softmax_precision")
+)
+
+
 def lower_gemm(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """``alpha * a @ b + beta * c``; a c of one row is the bias, another one is added by a pointwise group."""
     turned = node.attributes.get_int("transB", 0)
@@ -163,6 +168,9 @@ def lower_attention(lowering: Lowering, node: ir.Node) -> list[View]:
         raise CannotLowerError("only the first output is supported")
     if node.attributes.get_float("softcap", 0.0):
         raise CannotLowerError("softcap is not supported")
+    unknown = sorted(set(node.attributes) - _ATTENTION)
+    if unknown:  # of a later opset than is known here
+        raise CannotLowerError(f"the attributes {', '.join(unknown)} are not supported")
     packed = len(q.shape) == 3
     if packed:
         q_heads, kv_heads = node.attributes.get_int("q_num_heads", 0), node.attributes.get_int("kv_num_heads", 0)

@@ -21,7 +21,6 @@ __all__ = [
     "lower_identity",
     "lower_pad",
     "lower_reshape",
-    "lower_resize",
     "lower_slice",
     "lower_space_to_depth",
     "lower_split",
@@ -38,6 +37,9 @@ def lower_identity(lowering: Lowering, node: ir.Node) -> list[View]:
     """Identity, and Dropout outside of training."""
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         raise CannotLowerError("only the first output is supported")
+    training = lowering.given(node, 2)
+    if isinstance(training, View) or (training is not None and training.any()):
+        raise CannotLowerError("dropout while training is not supported")
     return [lowering.view(node, 0)]
 
 
@@ -225,39 +227,6 @@ def _gathered(lowering: Lowering, x: View, axis: int, index: list[int]) -> View:
     return y
 
 
-def lower_resize(lowering: Lowering, node: ir.Node) -> list[View]:
-    """Resize and Upsample to a whole multiple by nearest neighbours: repetition by strides of 0."""
-    x = lowering.view(node, 0)
-    if node.attributes.get_string("mode", "nearest") != "nearest":
-        raise CannotLowerError(f"mode {node.attributes.get_string('mode')!r} is not supported")
-    scales = lowering.constant(node, 1 if node.op_type == "Upsample" else 2)
-    sizes = lowering.constant(node, 3)
-    if sizes is not None and sizes.size:
-        target = [int(each) for each in sizes]
-    elif scales is not None and scales.size == len(x.shape):
-        target = [math.floor(length * float(scale)) for length, scale in zip(x.shape, scales, strict=True)]
-    else:
-        raise CannotLowerError("neither constant scales nor sizes")
-    if any(wanted % length for wanted, length in zip(target, x.shape, strict=True)):
-        raise CannotLowerError(f"{x.shape} to {tuple(target)} is not a whole multiple")
-    coordinates = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
-    if coordinates == "align_corners":
-        raise CannotLowerError("align_corners is not supported")
-    rounding = node.attributes.get_string("nearest_mode", "round_prefer_floor")
-    if (coordinates == "asymmetric" and rounding != "floor") or (
-        coordinates != "asymmetric" and rounding in ("floor", "ceil")
-    ):
-        raise CannotLowerError(f"{coordinates} with {rounding} is not plain repetition")
-    order = memory_order(x)
-    turned = permuted(x, order)
-    doubled = [part for length in turned.shape for part in (length, 1)]
-    strides = [part for stride in turned.strides for part in (stride, 0)]
-    wide = replace(turned, shape=tuple(doubled), strides=tuple(strides))
-    spread = broadcast(wide, [part for axis in order for part in (x.shape[axis], target[axis] // x.shape[axis])])
-    made = lowering.reshaped(spread, [target[axis] for axis in order])
-    return [permuted(made, [order.index(axis) for axis in range(len(order))])]
-
-
 def lower_depth_to_space(lowering: Lowering, node: ir.Node) -> list[View]:
     """DepthToSpace: a reshape, a transpose, a reshape."""
     x = lowering.view(node, 0)
@@ -273,12 +242,13 @@ def lower_depth_to_space(lowering: Lowering, node: ir.Node) -> list[View]:
 
 
 def lower_space_to_depth(lowering: Lowering, node: ir.Node) -> list[View]:
-    """SpaceToDepth."""
+    """SpaceToDepth: a reshape, a transpose, a reshape."""
     x = lowering.view(node, 0)
+    mode = node.attributes.get_string("mode", "DCR")
     size = node.attributes.get_int("blocksize")
     n, c, h, w = x.shape
     split = lowering.reshaped(x, (n, c, h // size, size, w // size, size))
-    turned = permuted(split, (0, 3, 5, 1, 2, 4))
+    turned = permuted(split, (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4))
     return [lowering.reshaped(turned, (n, c * size**2, h // size, w // size))]
 
 
