@@ -68,7 +68,7 @@ class Memory:
 
     def put(self, view: View, array: np.ndarray[Any, Any]) -> None:
         """Fill what the view shows."""
-        array = np.ascontiguousarray(np.asarray(array, NUMPY[view.dtype]))
+        array = np.array(array, NUMPY[view.dtype], order="C")  # a copy: PyTorch takes no read-only memory
         tensor = _torch(array) if array.ndim else _torch(array.reshape(1)).reshape(())
         self._strided(view).copy_(tensor.reshape(view.shape))
 

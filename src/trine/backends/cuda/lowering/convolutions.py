@@ -1,4 +1,4 @@
-"""Convolutions: Conv, ConvTranspose is not here yet."""
+"""Convolutions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trine.backends.cuda.groups import Conv, DepthwiseConv, Epilogue, Gemm, View
 from trine.backends.cuda.lowering.state import CannotLowerError, Lowering, value_name
 from trine.backends.cuda.lowering.views import merged, permuted
 
-__all__ = ["channels_last", "lower_conv", "window_of"]
+__all__ = ["channels_first", "channels_last", "emit_conv", "lower_conv", "window_of"]
 
 
 def lower_conv(lowering: Lowering, node: ir.Node) -> list[View]:
@@ -43,29 +43,46 @@ def lower_conv(lowering: Lowering, node: ir.Node) -> list[View]:
         rows = View(y.buffer, (images * high * wide, out), (out, 1))
         w = lowering.weight(weight.reshape(out, channels), name)
         lowering.emit(Gemm(name=lowering.name, y=rows, a=pixels, b=w, epilogue=epilogue))
-    elif groups == channels == out and groups > 1:
+    else:
+        emit_conv(lowering, y, x, weight, name, stride, pads, dilation, groups, epilogue)
+    return [channels_first(y, spatial)]
+
+
+def emit_conv(
+    lowering: Lowering,
+    y: View,
+    x: View,
+    weight: np.ndarray,
+    name: str,
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    epilogue: Epilogue,
+) -> None:
+    """A convolution of channels-last images; ``weight``: (K, C / groups, R, S), called ``name``."""
+    if groups == x.shape[3] == y.shape[3] and groups > 1:
         w = lowering.weight(weight[:, 0].transpose(1, 2, 0), name)
         lowering.emit(
             DepthwiseConv(
                 name=lowering.name, y=y, x=x, w=w, stride=stride, pads=pads, dilation=dilation, epilogue=epilogue
             )
         )
-    else:
-        w = lowering.weight(weight.transpose(0, 2, 3, 1), name)
-        lowering.emit(
-            Conv(
-                name=lowering.name,
-                y=y,
-                x=x,
-                w=w,
-                stride=stride,
-                pads=pads,
-                dilation=dilation,
-                groups=groups,
-                epilogue=epilogue,
-            )
+        return
+    w = lowering.weight(weight.transpose(0, 2, 3, 1), name)
+    lowering.emit(
+        Conv(
+            name=lowering.name,
+            y=y,
+            x=x,
+            w=w,
+            stride=stride,
+            pads=pads,
+            dilation=dilation,
+            groups=groups,
+            epilogue=epilogue,
         )
-    return [_channels_first(y, spatial)]
+    )
 
 
 def channels_last(lowering: Lowering, x: View) -> View:
@@ -78,7 +95,8 @@ def channels_last(lowering: Lowering, x: View) -> View:
     return lowering.innermost_contiguous(turned)
 
 
-def _channels_first(y: View, spatial: int) -> View:
+def channels_first(y: View, spatial: int) -> View:
+    """The reverse."""
     turned = permuted(y, (0, 3, 1, 2))
     if spatial == 1:
         turned = replace(

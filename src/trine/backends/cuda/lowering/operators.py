@@ -13,6 +13,7 @@ from trine.backends.cuda.lowering.factored import Factored
 from trine.backends.cuda.lowering.pointwise import POINTWISE, lower_batch_norm, lower_pointwise
 from trine.backends.cuda.lowering.resampling import lower_resize
 from trine.backends.cuda.lowering.state import Lowering
+from trine.backends.cuda.lowering.transposed import lower_conv_transpose
 
 __all__ = ["HANDLERS"]
 
@@ -24,6 +25,7 @@ HANDLERS: dict[str, Handler] = {
     "AveragePool": pooling.lower_pool,
     "BatchNormalization": lower_batch_norm,
     "Conv": convolutions.lower_conv,
+    "ConvTranspose": lower_conv_transpose,
     "DepthToSpace": shaping.lower_depth_to_space,
     "Dropout": shaping.lower_identity,
     "Einsum": lower_einsum,
