@@ -10,6 +10,7 @@ from trine.backends.cuda.groups import View
 from trine.backends.cuda.lowering import convolutions, normalisation, pooling, products, shaping
 from trine.backends.cuda.lowering.einsum import lower_einsum
 from trine.backends.cuda.lowering.factored import Factored
+from trine.backends.cuda.lowering.gather_nd import lower_gather_nd
 from trine.backends.cuda.lowering.pointwise import POINTWISE, lower_batch_norm, lower_pointwise
 from trine.backends.cuda.lowering.resampling import lower_resize
 from trine.backends.cuda.lowering.state import Lowering
@@ -32,6 +33,7 @@ HANDLERS: dict[str, Handler] = {
     "Expand": shaping.lower_expand,
     "Flatten": shaping.lower_flatten,
     "Gather": shaping.lower_gather,
+    "GatherND": lower_gather_nd,
     "Gemm": products.lower_gemm,
     "GlobalAveragePool": pooling.lower_global_pool,
     "GlobalMaxPool": pooling.lower_global_pool,
