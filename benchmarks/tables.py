@@ -179,6 +179,25 @@ def cuda_trine(results: Path) -> str | None:
     return f"{markdown(header, rows)}\n\n{found['hardware']['gpu']}; {found['date']}.{failed}"
 
 
+def cuda_sizes(results: Path) -> str | None:
+    """Engine files for GPUs beside their networks' weights."""
+    found = load(results, "cuda_sizes")
+    if found is None:
+        return None
+    rows = [
+        [
+            row["network"],
+            f"{row['fp16_weight_bytes'] / 1e6:,.1f}",
+            f"{row['file_bytes'] / 1e6:,.1f}",
+            f"**{row['file_bytes'] / row['fp16_weight_bytes']:.2f}**",
+            f"{row['kernels']}",
+        ]
+        for row in found["rows"]
+    ]
+    header = ("network", "fp16 weights, MB", "engine file, MB", "times the weights", "kernels")
+    return f"{markdown(header, rows)}\n\nFor {found['target']}, buckets for {found['buckets']} rows; {found['date']}."
+
+
 def tensorrt_build(results: Path) -> str | None:
     """What TensorRT for RTX made of trine's graphs."""
     found = load(results, "tensorrt_build")
@@ -442,6 +461,7 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "cold-start": cold_start,
     "cuda-peers": cuda_peers,
     "cuda-trine": cuda_trine,
+    "cuda-sizes": cuda_sizes,
     "tensorrt-build": tensorrt_build,
     "torch2trt-errors": torch2trt_errors,
     "torch2trt-suite": torch2trt_suite,

@@ -111,7 +111,7 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
         },
     )
     plans, plan, executor = task.finish(chosen)
-    return Engine(manifest, graph, plans, plan, executor)
+    return Engine(manifest, task.graph, plans, plan, executor)
 
 
 def _task_kind(config: BuilderConfig) -> type[Task]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trine.backends.cpu.tactics import CPU_TACTICS
+from trine.backends.cuda.shared_weights import share_weights
 from trine.builder.task import Candidate, NothingForGpuError, Plan, Task
 from trine.errors import BuildError, ConfigError, MissingDependencyError, NoDeviceError, UnsupportedError
 from trine.runtime.cpu import compile_cpu_plan
@@ -93,7 +94,8 @@ class CudaTask(Task):
         assert chosen.executor is not None
         cpu = next((tactic for tactic in CPU_TACTICS if tactic.supports("fp32")), CPU_TACTICS[0])
         cpu_plan = cpu.plan("fp32", self.config.threads or 0)
-        plans = {CPU_PLAN: cpu_plan.to_bytes(), cuda_plan_name(chosen.plan.target): plan_to_bytes(chosen.plan)}
+        stored, self.graph = share_weights(chosen.plan, self.graph)
+        plans = {CPU_PLAN: cpu_plan.to_bytes(), cuda_plan_name(stored.target): plan_to_bytes(stored)}
         if chosen.plan.device_name:
             return plans, chosen.plan, chosen.executor
         return plans, cpu_plan, compile_cpu_plan(cpu_plan, self.graph, self.inputs, self.outputs)

@@ -107,7 +107,7 @@ class Task(ABC):
 
     @abstractmethod
     def finish(self, chosen: Candidate) -> tuple[dict[str, bytes], Plan, Executor]:
-        """The engine's plans by name, the one that runs here, and its executor."""
+        """The engine's plans by name, the one that runs here, and its executor. ``graph`` is then as it is stored."""
 
     def context(self, candidate: Candidate) -> ExecutionContext:
         assert candidate.executor is not None

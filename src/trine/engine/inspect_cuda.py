@@ -42,7 +42,7 @@ def _plan(plan: CudaPlan) -> dict[str, Any]:
         "versions": dict(plan.versions),
         "kernels": len(plan.kernels),
         "kernel_bytes": sum(len(kernel.cubin) for kernel in plan.kernels),
-        "weight_bytes": len(plan.weights),
+        "weight_bytes": plan.weight_bytes,
         "cpu_parts": [_part(part) for part in plan.cpu_parts],
         "buckets": [_bucket(bucket) for bucket in plan.buckets],
     }

@@ -105,8 +105,15 @@ def _interface(info: TensorInfo, manifest: Manifest) -> dict[str, Any]:
 
 def _weights(engine: Inspectable, view: GraphView) -> dict[str, TensorView]:
     """All initializers: the large ones, which lie beside the graph, and the small ones within it."""
-    large = {w.name: TensorView(w.name, w.dtype.value, tuple(w.shape)) for w in engine.graph.weights}
-    return {**view.initializers, **large}
+    used = _used_names(engine, view)
+    large = {used.get(w.name, w.name): (w.dtype.value, tuple(w.shape)) for w in engine.graph.weights}
+    return {**view.initializers, **{name: TensorView(name, *what) for name, what in large.items()}}
+
+
+def _used_names(engine: Inspectable, view: GraphView) -> dict[str, str]:
+    """Of weights that are stored in another type, and cast first of all: what the layers call them."""
+    large = {weight.name for weight in engine.graph.weights}
+    return {node.inputs[0]: node.outputs[0] for node in view.nodes if node.op == "Cast" and node.inputs[0] in large}
 
 
 def _parameters(engine: Inspectable, view: GraphView) -> int:
@@ -115,7 +122,8 @@ def _parameters(engine: Inspectable, view: GraphView) -> int:
 
 def _layers(engine: Inspectable, view: GraphView) -> list[dict[str, Any]]:
     weights = _weights(engine, view)
-    stored = {weight.name: len(weight.data) for weight in engine.graph.weights}
+    used = _used_names(engine, view)
+    stored = {used.get(weight.name, weight.name): len(weight.data) for weight in engine.graph.weights}
     inputs = {info.name for info in engine.manifest.inputs}
     outputs = {info.name for info in engine.manifest.outputs}
     interface = {
@@ -132,7 +140,7 @@ def _layers(engine: Inspectable, view: GraphView) -> list[dict[str, Any]]:
         return {"name": name, "dtype": tensor.dtype, "shape": shape, "kind": kind or "activation"}
 
     layers = []
-    for index, node in enumerate(view.nodes):
+    for index, node in enumerate(node for node in view.nodes if used.keys().isdisjoint(node.inputs)):
         own = [name for name in node.inputs if name in weights]
         shapes = [known[name].shape if name in known else None for name in node.inputs]
         result = known[node.outputs[0]].shape if node.outputs and node.outputs[0] in known else None

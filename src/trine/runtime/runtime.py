@@ -65,16 +65,16 @@ def load(
     plans: dict[str, bytes | memoryview] = dict(contents.plans)
     manifest, graph = contents.manifest, contents.graph
 
-    def verify(plan: str) -> None:
-        contents.verify_checksums([PLAN_PREFIX + plan])
+    def verify(section: str) -> None:
+        contents.verify_checksums([section])
 
     on_gpu = open_on_tensorrt(device, contents.plans, manifest, verify) or open_on_gpu(
-        device, contents.plans, manifest, capture=capture, verify=verify
+        device, contents.plans, manifest, capture=capture, graph=graph, verify=verify
     )
     if on_gpu is not None:
         return Engine(manifest, graph, plans, on_gpu[0], on_gpu[1], owner=contents)
     if CPU_PLAN in plans:
-        verify(CPU_PLAN)
+        verify(PLAN_PREFIX + CPU_PLAN)
     plan = CpuPlan.from_bytes(bytes(plans[CPU_PLAN])) if CPU_PLAN in plans else None
     if threads is not None and plan is not None:
         plan = CpuPlan(plan.tactic, threads, plan.options, plan.cpu, plan.versions)

@@ -47,19 +47,31 @@ def test_round_trip():
     assert plan_to_bytes(found) == DATA
 
 
-def test_blobs_are_views_on_multiples_of_256():
+def test_weights_are_a_view_on_a_multiple_of_256():
     data = np.frombuffer(DATA, np.uint8)
-    found = plan_from_bytes(memoryview(DATA))
-    for blob in (found.weights, *(kernel.cubin for kernel in found.kernels)):
-        view = np.frombuffer(blob, np.uint8)
-        assert np.shares_memory(view, data)
-        assert (view.ctypes.data - data.ctypes.data) % 256 == 0
+    view = np.frombuffer(plan_from_bytes(memoryview(DATA)).weights, np.uint8)
+    assert np.shares_memory(view, data)
+    assert (view.ctypes.data - data.ctypes.data) % 256 == 0
+
+
+def test_machine_code_is_no_larger_than_it_says():
+    """However much a few bytes would become."""
+    bomb = replace(SAMPLE, kernels=(replace(SAMPLE.kernels[0], cubin=bytes(1 << 24)), *SAMPLE.kernels[1:]))
+    data = plan_to_bytes(bomb)
+    assert len(data) < 1 << 17
+    assert plan_from_bytes(data) == bomb
+    with pytest.raises(EngineFormatError, match="machine code of more than 10 bytes, not 9"):
+        plan_from_bytes(changed(data, path("kernels", 0, "cubin_bytes")(9)))
 
 
 def test_a_plan_that_was_read_runs():
     executor = CudaExecutor(plan_from_bytes(plan_to_bytes(plan())), (X,), (Y,), driver=RecordingDriver(STAND_INS))
     x = rows_of(3)
     np.testing.assert_array_equal(executor.open_session().run([x], [None])[0], answer(x))
+
+
+def shared_weight(**fields):
+    return {"offset": 256, "name": "w", "shape": [5, 5], "axes": [1, 0], "nbytes": 100, **fields}
 
 
 LAUNCH = ("buckets", 0, "launches", 0)
@@ -87,6 +99,13 @@ DAMAGES = {
     "buckets out of order": path("buckets", 0, "rows")(5),
     "weights outside": path("weights")([0, 1 << 40]),
     "cubin outside": path("kernels", 0, "cubin")([-256, 10]),
+    "cubin larger than it is": path("kernels", 0, "cubin_bytes")(1 << 20),
+    "cubin larger than any": path("kernels", 0, "cubin_bytes")(1 << 40),
+    "cubin that is none": path("kernels", 0, "cubin")([0, 7]),
+    "weight that leaves a gap": path("shared")([shared_weight(offset=512)]),
+    "weight off the grid": path("shared")([shared_weight(offset=8)]),
+    "weights over one another": path("shared")([shared_weight(), shared_weight()]),
+    "weight with an axis twice": path("shared")([shared_weight(axes=[0, 0])]),
     "no threads": path("kernels", 0, "threads")(0),
     "unknown parameter": path("kernels", 0, "parameters")(["texture"]),
     "unknown dtype": path("inputs", 0, 1)("float12"),

@@ -62,7 +62,7 @@ def test_with_both_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose_device, "installed_tensorrt", lambda name: package(driver))
     opened = open_on_tensorrt(None, PLANS, MANIFEST, verified.append)
     assert opened is not None
-    assert verified == ["tensorrt"]
+    assert verified == ["plan/tensorrt"]
     (y,) = opened[1].open_session().run([np.ones((2, 300), np.float32)], [None])
     assert y.sum() == 1200
 

@@ -25,12 +25,10 @@ from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import UnsupportedError
 from trine.runtime.cuda.cpu_parts import open_part
-from trine.runtime.cuda.plan import Bucket, CpuStep, CudaPlan, Kernel, LaunchRecord
+from trine.runtime.cuda.plan import WEIGHT_ALIGNMENT, Bucket, CpuStep, CudaPlan, Kernel, LaunchRecord
 from trine.versions import installed_versions
 
 __all__ = ["Built", "bucket_sizes", "build_cuda_plan"]
-
-_ALIGNMENT = 256  # bytes; what cuMemAlloc gives, and more than any load or descriptor asks for
 
 
 @dataclass(frozen=True)
@@ -213,13 +211,13 @@ class _Recorder:
             if digest not in self._weight_offset:
                 self._weight_offset[digest] = self._weight_end
                 self._weights.append(data)
-                self._weight_end += -(-len(data) // _ALIGNMENT) * _ALIGNMENT
+                self._weight_end += -(-len(data) // WEIGHT_ALIGNMENT) * WEIGHT_ALIGNMENT
             self._of_buffer[buffer] = self._weight_offset[digest]
         return self._of_buffer[buffer]
 
     def weight_bytes(self) -> bytes:
         """All weights, each on a multiple of 256 bytes."""
-        return b"".join(data + bytes(-len(data) % _ALIGNMENT) for data in self._weights)
+        return b"".join(data + bytes(-len(data) % WEIGHT_ALIGNMENT) for data in self._weights)
 
 
 @dataclass

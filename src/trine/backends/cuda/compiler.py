@@ -184,7 +184,9 @@ def compile_kernel(source: KernelSource, target: Target) -> Kernel:
     options = {"num_warps": source.num_warps, "enable_fp_fusion": True, **source.options}  # said: its default changes
     if not source.gluon:
         options["num_stages"] = source.num_stages
-    compiled = triton.compile(ast, target=GPUTarget("cuda", target.capability, 32), options=options)
+    with triton.knobs.compilation.scope():
+        triton.knobs.compilation.disable_line_info = True  # with its PTX, three quarters of the machine code's file
+        compiled = triton.compile(ast, target=GPUTarget("cuda", target.capability, 32), options=options)
     metadata = compiled.metadata
     found = re.search(r"\.reqntid\s+(\d+)", compiled.asm["ptx"]) or re.search(r"\.maxntid\s+(\d+)", compiled.asm["ptx"])
     threads = int(found[1]) if found else metadata.num_warps * 32

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from trine.engine.manifest import Manifest
+from trine.engine.portable_graph import PortableGraph
 from trine.errors import ConfigError, EngineFormatError, MissingDependencyError, NoDeviceError
 from trine.runtime.cuda.plan import CudaPlan, cuda_plan_name
 
@@ -27,12 +28,13 @@ def open_on_gpu(
     manifest: Manifest,
     *,
     capture: Literal["first_use", "build"] = "first_use",
-    verify: Callable[[str], None] = lambda name: None,
+    graph: PortableGraph | None = None,
+    verify: Callable[[str], None] = lambda section: None,
 ) -> tuple[CudaPlan, CudaExecutor] | None:
     """The plan and its executor; None when the CPU is to run the engine.
 
-    ``capture``: as CudaExecutor has it. ``verify`` is called with the name of the plan that will be read; the others'
-    bytes are not touched.
+    ``capture``, ``graph``: as CudaExecutor has them. ``verify`` is called with each section of the file that will be
+    read; the others' bytes are not touched.
 
     Raises NoDeviceError, MissingDependencyError when a GPU was asked for and cannot be had, ConfigError for an unknown
     device, EngineFormatError for a damaged plan.
@@ -51,7 +53,7 @@ def open_on_gpu(
             'with device="cpu"'
         )
     try:
-        return _open(ordinal, targets, plans, manifest, capture, verify)
+        return _open(ordinal, targets, plans, manifest, capture, graph, verify)
     except NoDeviceError as err:
         text = f"{manifest.name}: the engine holds kernels for {', '.join(targets)}: {err}"
         if device is not None:
@@ -70,6 +72,7 @@ def _open(
     plans: Mapping[str, bytes | memoryview],
     manifest: Manifest,
     capture: Literal["first_use", "build"],
+    graph: PortableGraph | None,
     verify: Callable[[str], None],
 ) -> tuple[CudaPlan, CudaExecutor]:
     from trine.runtime.cuda.driver import Driver
@@ -85,8 +88,10 @@ def _open(
         )
     name = cuda_plan_name(here)
     section = f"plan/{name}"
-    verify(name)
+    verify(section)
     plan = plan_from_bytes(plans[name], section)
+    if plan.shared:
+        verify("weights")
     for infos, shapes in ((manifest.inputs, plan.inputs), (manifest.outputs, plan.outputs)):
         wanted = [(info.shape[1:] if plan.rows_vary else info.shape, info.dtype.value) for info in infos]
         known = [shape is not None for shape, _ in shapes]  # else the CPU gives it, in whichever shape it turns out
@@ -95,4 +100,4 @@ def _open(
             for want, have, is_known in zip(wanted, shapes, known, strict=True)
         ):
             raise EngineFormatError(f"it takes or gives {list(shapes)}, the manifest says {wanted}", section)
-    return plan, CudaExecutor(plan, manifest.inputs, manifest.outputs, ordinal, driver, capture)
+    return plan, CudaExecutor(plan, manifest.inputs, manifest.outputs, ordinal, driver, capture, graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import weakref
@@ -12,13 +13,14 @@ from typing import Any, Literal
 import numpy as np
 
 from trine.engine.manifest import TensorInfo
-from trine.errors import ConfigError, DeviceError, DeviceLostError, NoDeviceError
+from trine.engine.portable_graph import PortableGraph
+from trine.errors import ConfigError, DeviceError, DeviceLostError, EngineFormatError, NoDeviceError
 from trine.runtime.cuda.cpu_parts import open_part
 from trine.runtime.cuda.driver import Driver
 from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.cuda.graph import BucketGraph, dependencies
 from trine.runtime.cuda.parameters import Addresses
-from trine.runtime.cuda.plan import Bucket, CudaPlan
+from trine.runtime.cuda.plan import Bucket, CudaPlan, cuda_plan_name
 from trine.runtime.cuda.session import CudaSession
 from trine.runtime.executor import Executor
 
@@ -40,6 +42,7 @@ class CudaExecutor:
         device: int = 0,
         driver: GpuDriver | None = None,
         capture: Literal["first_use", "build"] = "first_use",
+        graph: PortableGraph | None = None,
     ) -> None:
         """Upload the weights; kernels are loaded when first needed.
 
@@ -66,17 +69,17 @@ class CudaExecutor:
         self._lock = threading.Lock()
         self._sessions: weakref.WeakSet[CudaSession] = weakref.WeakSet()
         with self.driver.current:
-            self._upload_weights(memoryview(plan.weights).cast("B"))
+            self._upload_weights(_arranged(plan, graph))
 
-    def _upload_weights(self, weights: memoryview) -> None:
+    def _upload_weights(self, arrays: Sequence[tuple[int, np.ndarray[Any, Any]]]) -> None:
         driver = self.driver
-        self.weights = driver.allocate(weights.nbytes, "the engine's weights")
-        if weights.nbytes:
-            stream = driver.stream()
-            host = np.frombuffer(weights, np.uint8)
-            driver.upload(self.weights, int(host.ctypes.data), weights.nbytes, stream)
-            driver.synchronize(stream)
-            driver.destroy_stream(stream)
+        self.weights = driver.allocate(self.plan.weight_bytes, "the engine's weights")
+        stream = driver.stream()
+        driver.fill(self.weights, 0, self.plan.weight_bytes, stream)  # what lies between them too
+        for offset, host in arrays:
+            driver.upload(self.weights + offset, int(host.ctypes.data), host.nbytes, stream)
+        driver.synchronize(stream)
+        driver.destroy_stream(stream)
 
     @property
     def device(self) -> str:
@@ -144,3 +147,19 @@ class CudaExecutor:
         if getattr(self, "weights", 0) and not sys.is_finalizing():
             with contextlib.suppress(DeviceError):
                 self.close()
+
+
+def _arranged(plan: CudaPlan, graph: PortableGraph | None) -> list[tuple[int, np.ndarray[Any, Any]]]:
+    """Where on the device which bytes are to lie. Raises EngineFormatError where the graph has not what is shared."""
+    weights = {} if graph is None else {weight.name: weight for weight in graph.weights}
+    found = [(offset, np.frombuffer(own, np.uint8)) for offset, own in plan.stretches()]
+    for shared in plan.shared:
+        weight = weights.get(shared.name)
+        if weight is None or weight.nbytes != shared.nbytes or weight.array.size != math.prod(shared.shape):
+            raise EngineFormatError(
+                f"weight {shared.name!r} of {shared.nbytes} bytes is not the graph's; build the engine again",
+                f"plan/{cuda_plan_name(plan.target)}",
+            )
+        arranged = weight.array.reshape(shared.shape).transpose(shared.axes)
+        found.append((shared.offset, np.ascontiguousarray(arranged)))
+    return found

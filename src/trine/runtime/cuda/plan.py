@@ -6,11 +6,24 @@ Operators without kernels are in it too, as parts of the graph that the CPU comp
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Bucket", "CpuEdge", "CpuPart", "CpuStep", "CudaPlan", "Kernel", "LaunchRecord", "cuda_plan_name"]
+__all__ = [
+    "WEIGHT_ALIGNMENT",
+    "Bucket",
+    "CpuEdge",
+    "CpuPart",
+    "CpuStep",
+    "CudaPlan",
+    "Kernel",
+    "LaunchRecord",
+    "SharedWeight",
+    "cuda_plan_name",
+]
+
+WEIGHT_ALIGNMENT = 256  # bytes; what cuMemAlloc gives, and more than any load or descriptor asks for
 
 
 @dataclass(frozen=True)
@@ -121,8 +134,26 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class SharedWeight:
+    """Weights that are the portable graph's ``name``, seen in this ``shape``, ``axes`` in this order; from byte
+    ``offset`` of the plan's."""
+
+    offset: int
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    nbytes: int
+
+    @property
+    def end(self) -> int:
+        """Where the next weight may begin."""
+        return self.offset + -(-self.nbytes // WEIGHT_ALIGNMENT) * WEIGHT_ALIGNMENT
+
+
+@dataclass(frozen=True)
 class CudaPlan:
-    """target: "sm_90". weights: one blob, uploaded once for all contexts. row_axis: whether axis 0 of every input and
+    """target: "sm_90". weights: uploaded once for all contexts; those that are ``shared`` with the portable graph are
+    left out, and the others lie around them (``stretches``). row_axis: whether axis 0 of every input and
     output is the rows; without it there is one bucket for each exact shape. inputs, outputs: shape of one row (or the
     whole shape without rows) and dtype, in the manifest's order; None for the shape of an output that the CPU gives and
     that depends on values."""
@@ -138,6 +169,21 @@ class CudaPlan:
     versions: Mapping[str, str] = field(default_factory=dict)
     device_name: str = ""
     cpu_parts: tuple[CpuPart, ...] = ()
+    shared: tuple[SharedWeight, ...] = ()  # by offset
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all weights on the device."""
+        return len(self.weights) + sum(each.end - each.offset for each in self.shared)
+
+    def stretches(self) -> Iterator[tuple[int, memoryview]]:
+        """The plan's own weights: an offset on the device, and the bytes from there."""
+        own, at = memoryview(self.weights).cast("B"), 0
+        for offset, end in [*((each.offset, each.end) for each in self.shared), (self.weight_bytes, 0)]:
+            if offset > at:
+                yield at, own[: offset - at]
+                own = own[offset - at :]
+            at = end
 
     @property
     def tactic(self) -> str:

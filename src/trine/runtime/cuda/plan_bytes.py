@@ -1,4 +1,4 @@
-"""A CudaPlan as bytes, and back: a JSON header of known length, then cubins and weights, each on 256 bytes.
+"""A CudaPlan as bytes, and back: a JSON header of known length, then cubins, deflated, and weights, each on 256 bytes.
 
     8 bytes   magic "TRNCUDA1"
     8 bytes   length of the header, little-endian
@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trine.dtypes import DataType
 from trine.errors import EngineFormatError
 from trine.runtime.cuda.cpu_part_bytes import parts_fields, read_parts, read_steps
-from trine.runtime.cuda.plan import Bucket, CpuPart, CudaPlan, Kernel, LaunchRecord
+from trine.runtime.cuda.plan import WEIGHT_ALIGNMENT, Bucket, CpuPart, CudaPlan, Kernel, LaunchRecord, SharedWeight
 
 __all__ = ["plan_from_bytes", "plan_to_bytes"]
 
 _MAGIC = b"TRNCUDA1"
-_ALIGNMENT = 256
 _MAX_HEADER = 256 << 20
+_MAX_CUBINS = 48 << 20  # of all kernels; what eight networks have takes a tenth
 _INTEGERS = {"i32": 31, "i64": 63}
 _MAX_FP32 = 3.4028234663852886e38
 _POINTERS = ("arena", "weight", "input", "output")
@@ -41,13 +42,20 @@ def plan_to_bytes(plan: CudaPlan) -> bytes:
         nonlocal end
         offset = end
         blobs.append(data)
-        padding = -len(data) % _ALIGNMENT
+        padding = -len(data) % WEIGHT_ALIGNMENT
         blobs.append(bytes(padding))
         end += len(data) + padding
         return [offset, len(data)]
 
     weights = keep(memoryview(plan.weights).cast("B"))
-    kernels = [{**asdict(replace(kernel, cubin=b"")), "cubin": keep(kernel.cubin)} for kernel in plan.kernels]
+    kernels = [
+        {
+            **asdict(replace(kernel, cubin=b"")),
+            "cubin": keep(zlib.compress(kernel.cubin, 9)),
+            "cubin_bytes": len(kernel.cubin),
+        }
+        for kernel in plan.kernels
+    ]
     # Only plans that leave something to the CPU say so.
     parts = {"cpu_parts": parts_fields(plan.cpu_parts, keep)} if plan.cpu_parts else {}
     header = json.dumps(
@@ -57,6 +65,7 @@ def plan_to_bytes(plan: CudaPlan) -> bytes:
             "kernels": kernels,
             "buckets": [_bucket_fields(bucket) for bucket in plan.buckets],
             "weights": weights,
+            "shared": [asdict(each) for each in plan.shared],
             "inputs": plan.inputs,
             "outputs": plan.outputs,
             "rows_vary": plan.rows_vary,
@@ -67,7 +76,7 @@ def plan_to_bytes(plan: CudaPlan) -> bytes:
         separators=(",", ":"),
     ).encode()
     start = len(_MAGIC) + 8 + len(header)
-    return b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, bytes(-start % _ALIGNMENT), *blobs])
+    return b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, bytes(-start % WEIGHT_ALIGNMENT), *blobs])
 
 
 def _bucket_fields(bucket: Bucket) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def _bucket_fields(bucket: Bucket) -> dict[str, Any]:
 
 
 def plan_from_bytes(data: bytes | memoryview, section: str = "plan/cuda") -> CudaPlan:
-    """What ``plan_to_bytes`` wrote; cubins and weights are views of ``data``, not copies.
+    """What ``plan_to_bytes`` wrote; weights are views of ``data``, not copies.
 
     Raises EngineFormatError for anything else.
     """
@@ -99,7 +108,7 @@ def _read(view: memoryview) -> CudaPlan:
     if not 0 < length <= min(_MAX_HEADER, len(view) - 16):
         raise ValueError(f"header of {length} bytes in a section of {len(view)}")
     fields: dict[str, Any] = json.loads(bytes(view[16 : 16 + length]))
-    start = 16 + length + (-(16 + length) % _ALIGNMENT)
+    start = 16 + length + (-(16 + length) % WEIGHT_ALIGNMENT)
 
     def blob(place: Any) -> memoryview:
         offset, size = place
@@ -110,7 +119,11 @@ def _read(view: memoryview) -> CudaPlan:
         return view[start + offset : start + offset + size]
 
     kernels = tuple(_kernel(each, blob) for each in fields["kernels"])
+    if sum(len(kernel.cubin) for kernel in kernels) > _MAX_CUBINS:
+        raise ValueError(f"more than {_MAX_CUBINS} bytes of machine code")
     weights = blob(fields["weights"])
+    shared = _shared(fields["shared"], len(weights))
+    weight_bytes = len(weights) + sum(each.end - each.offset for each in shared)
     parts = read_parts(fields.get("cpu_parts", ()), blob, _natural)
     inputs = tuple((_shape(shape), DataType(dtype).value) for shape, dtype in fields["inputs"])
     outputs = tuple(
@@ -120,7 +133,7 @@ def _read(view: memoryview) -> CudaPlan:
     rows_vary = bool(fields["rows_vary"])
     if rows_vary and any(shape is None for shape, _ in outputs):
         raise ValueError("rows vary, and the shape of an output depends on values")
-    edges = _Edges(kernels, len(weights), inputs, outputs, rows_vary, parts)
+    edges = _Edges(kernels, weight_bytes, inputs, outputs, rows_vary, parts)
     buckets = tuple(_bucket(each, edges) for each in fields["buckets"])
     rows = [bucket.rows for bucket in buckets]
     if not rows or rows[0] < 1 or rows != sorted(set(rows)):
@@ -137,7 +150,24 @@ def _read(view: memoryview) -> CudaPlan:
         versions={str(key): str(value) for key, value in fields["versions"].items()},
         device_name=str(fields["device_name"]),
         cpu_parts=parts,
+        shared=shared,
     )
+
+
+def _shared(fields: Any, own: int) -> tuple[SharedWeight, ...]:
+    """``own``: bytes of the weights that lie in the plan, which fill the gaps."""
+    found: list[SharedWeight] = []
+    at = gaps = 0
+    for each in fields:
+        axes = tuple(_natural(axis, 7) for axis in each["axes"])
+        shape = _shape(each["shape"])
+        weight = SharedWeight(_natural(each["offset"]), str(each["name"]), shape, axes, _natural(each["nbytes"]))
+        gaps += weight.offset - at
+        if weight.offset < at or weight.offset % WEIGHT_ALIGNMENT or gaps > own or sorted(axes) != [*range(len(shape))]:
+            raise ValueError(f"weight {weight.name!r} at {weight.offset}, axes {axes} of {shape}")
+        at = weight.end
+        found.append(weight)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -154,6 +184,18 @@ class _Edges:
 
 def _shape(dims: Any) -> tuple[int, ...]:
     return tuple(_natural(n) for n in dims)
+
+
+def _inflated(data: memoryview, size: int) -> bytes:
+    """Never more than ``size`` bytes, whatever ``data`` would become."""
+    stream = zlib.decompressobj()
+    try:
+        found = stream.decompress(data, size + 1)
+    except zlib.error as err:
+        raise ValueError(f"machine code: {err}") from err
+    if len(found) != size or not stream.eof:
+        raise ValueError(f"machine code of {'more than ' * (not stream.eof)}{len(found)} bytes, not {size}")
+    return found
 
 
 def _natural(value: Any, limit: int = 2**62) -> int:
@@ -174,7 +216,7 @@ def _kernel(fields: dict[str, Any], blob: Any) -> Kernel:
     return Kernel(
         name=str(fields["name"]),
         symbol=str(fields["symbol"]),
-        cubin=blob(fields["cubin"]),
+        cubin=_inflated(blob(fields["cubin"]), _natural(fields["cubin_bytes"], _MAX_CUBINS)),
         shared_bytes=_natural(fields["shared_bytes"], 1 << 20),
         threads=_positive(fields["threads"], 1024),
         parameters=kinds,

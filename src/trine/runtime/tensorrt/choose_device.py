@@ -20,12 +20,12 @@ def open_on_tensorrt(
     device: str | None,
     plans: Mapping[str, bytes | memoryview],
     manifest: Manifest,
-    verify: Callable[[str], None] = lambda name: None,
+    verify: Callable[[str], None] = lambda section: None,
 ) -> tuple[TensorRTPlan, TensorRTExecutor] | None:
     """The plan and its executor; None when the engine is to run without TensorRT.
 
     ``device``: "tensorrt": it has to run; None: it runs if it can, else the log says why not; others: None is returned.
-    ``verify`` is called with the plan's name before its bytes are read.
+    ``verify`` is called with the plan's section of the file before its bytes are read.
 
     Raises NoDeviceError and MissingDependencyError when it was asked for and cannot be had, and EngineFormatError for a
     damaged plan.
@@ -36,7 +36,7 @@ def open_on_tensorrt(
         raise NoDeviceError(
             f'{manifest.name}: the engine holds no plan of TensorRT\'s; build the model with device="tensorrt"'
         )
-    verify(TENSORRT_PLAN)
+    verify(f"plan/{TENSORRT_PLAN}")
     plan = TensorRTPlan.from_bytes(plans[TENSORRT_PLAN])
     try:
         return plan, tensorrt_here(plan, manifest.inputs, manifest.outputs)
