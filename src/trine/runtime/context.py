@@ -144,6 +144,8 @@ class ExecutionContext:
     ) -> dict[str, Any]:
         """Queue a run on a CUDA stream and return at once; the outputs are ready when the stream has come so far.
 
+        An engine that leaves operators to the CPU returns when the last of these is done.
+
         Args:
             inputs: an array in the engine's GPU's memory for each input's name, contiguous, of the engine's dtype.
             out: arrays to write outputs into, by name; those left out are allocated: PyTorch's or CuPy's, as the
