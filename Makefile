@@ -18,7 +18,7 @@ TENSORRT := .venv/.tensorrt-rtx
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet \
 	--constraint requirements/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup demo check test test-exhaustive test-gpu clean
+.PHONY: help setup demo check test test-exhaustive test-gpu test-tensorrt clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -53,6 +53,13 @@ test-exhaustive: $(READY)
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu $(TESTS)
+
+# Plans by the real TensorRT for RTX, 230 MB; its builder needs no GPU. Fails where `make test` skips them: without it.
+test-tensorrt: $(READY)
+	@$(PIP) --no-deps --requirement requirements/tensorrt-rtx.txt
+	$(BIN)/python -c 'from trine.runtime.tensorrt.packages import installed_tensorrt as found; print(found())'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" tests/backends/tensorrt tests/builder/test_tensorrt.py \
+		tests/cli/test_tensorrt.py tests/runtime/tensorrt
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from backends.tensorrt.wheels import tensorrt_or_skip
+from backends.tensorrt.packages_here import tensorrt_or_skip
 from new_process import in_new_process
 from torch import nn
 

@@ -53,7 +53,8 @@ def parser() -> Parser:
     )
     how.add_argument("--streams", "--infStreams", type=positive_int, default=1, help="contexts that run at once (1)")
     how.add_argument(
-        "--device", help="cpu, cuda, cuda:1, ... (default: the GPU if the engine has kernels for it, else the CPU)"
+        "--device",
+        help="cpu, cuda, cuda:1, ..., tensorrt (default: the GPU if the engine holds what runs on it, else the CPU)",
     )
     how.add_argument("--threads", type=positive_int, help="threads of each call (default: as built)")
     how.add_argument(

@@ -47,7 +47,8 @@ def parser() -> Parser:
     random.add_argument("--shapes", type=argument_type(parse_shapes), help="whole shapes: input:1x3x224x224")
     random.add_argument("--seed", type=int, default=0, help="(0)")
     result.add_argument(
-        "--device", help="cpu, cuda, cuda:1, ... (default: the GPU if the engine has kernels for it, else the CPU)"
+        "--device",
+        help="cpu, cuda, cuda:1, ..., tensorrt (default: the GPU if the engine holds what runs on it, else the CPU)",
     )
     result.add_argument("--threads", type=positive_int, help="threads for a call (default: as built)")
     return result

@@ -35,7 +35,8 @@ def parser() -> Parser:
     )
     result.add_argument("--seed", type=int, default=0, help="for random data (0)")
     result.add_argument(
-        "--device", help="cpu, cuda, cuda:1, ... (default: the GPU if the engine has kernels for it, else the CPU)"
+        "--device",
+        help="cpu, cuda, cuda:1, ..., tensorrt (default: the GPU if the engine holds what runs on it, else the CPU)",
     )
     result.add_argument("--threads", type=positive_int, help="threads for a call (default: as built)")
     add_image_options(result)

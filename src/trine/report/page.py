@@ -40,6 +40,7 @@ def engine_page(
         _section("The network", sections.network(data)),
         _section("Tactics", sections.tactics(data), _tactics_note(data)),
         *([_section("On NVIDIA GPUs", sections.gpus(data))] if data["cuda"] else []),
+        *([_section("TensorRT's plan", sections.tensorrt(data))] if data["tensorrt"] else []),
         _section("Evidence", sections.evidence(data), _evidence_note(data)),
         _section("How it was built", sections.build(data)),
         _section("Layers", sections.layers(data)),

@@ -9,7 +9,7 @@ from trine.engine.inspect_cuda import tuned_bucket
 from trine.report.charts import error_scale, launch_bars, skyline, stage_strip
 from trine.report.markup import count, exponent, family, shape_text, size, table, text
 
-__all__ = ["build", "evidence", "gpus", "interface", "layers", "network", "provenance", "tactics"]
+__all__ = ["build", "evidence", "gpus", "interface", "layers", "network", "provenance", "tactics", "tensorrt"]
 
 Data = Mapping[str, Any]
 
@@ -132,6 +132,29 @@ def _on_cpu(plan: Data) -> str:
         f"step{'' if steps == 1 else 's'} a call, each of which waits for the GPU and copies.</p>"
         + table(("part", "operator", "node", "why"), rows, (0,))
     )
+
+
+def tensorrt(data: Data) -> str:
+    """For TensorRT's plan the layers that it says it has, and the nodes that they come from."""
+    parts = []
+    for plan in data["tensorrt"]:
+        rows = [
+            (
+                str(index),
+                text(layer["kind"]),
+                f'<span class="name">{text(layer["name"])}</span>',
+                "<br>".join(text(tensor) for tensor in layer["outputs"]),
+                text(", ".join(layer["nodes"])),
+            )
+            for index, layer in enumerate(plan["layers"])
+        ]
+        target = f", for {text(plan['target'])}" if plan["target"] else ""
+        parts.append(
+            f"<p>Built by <b>{text(plan['package'])} {text(plan['version'])}</b> in {text(plan['precision'])}{target}: "
+            f"{len(plan['layers'])} layers, {size(plan['plan_bytes'])}.</p>"
+            + table(("", "kind", "name", "gives", "nodes that it comes from"), rows, (0,))
+        )
+    return "".join(parts)
 
 
 def build(data: Data) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from backends.tensorrt.wheels import tensorrt_or_skip
+from backends.tensorrt.packages_here import tensorrt_or_skip
 from onnx import TensorProto, helper
 from torch import nn
 
