@@ -39,7 +39,8 @@ def built(package: TensorRT, name: str) -> dict[str, Any]:
     nodes = read_graph(engine.graph.model).nodes
     started = time.perf_counter()
     try:
-        plan = build_tensorrt_plan(package, engine.graph, engine.manifest.profile, "fp16")
+        tensors = (*engine.inputs, *engine.outputs)
+        plan = build_tensorrt_plan(package, engine.graph, tensors, engine.profile, "fp16")
     except UnsupportedError as err:
         return {"network": name, "parses": False, "reasons": list(err.problems), "nodes": len(nodes)}
     return {

@@ -54,11 +54,17 @@ class TensorRTTask(CpuTask):
     def compile(self, candidates: list[Candidate]) -> None:
         """TensorRT first, as it refuses more. Raises as build_tensorrt_plan and CpuTask.compile do."""
         self._plan: TensorRTPlan = build_tensorrt_plan(
-            self._package, self.graph, self.profile, self._built.precision, self.config.target, self.stages.detail
+            self._package,
+            self.graph,
+            (*self.inputs, *self.outputs),
+            self.profile,
+            self._built.precision,
+            self.config.target,
+            self.stages.detail,
         )
         super().compile([candidate for candidate in candidates if candidate is not self._built])
         try:
-            self._built.executor = tensorrt_here(self._plan, self.inputs, self.outputs)
+            self._built.executor = tensorrt_here(lambda: self._plan, self.inputs, self.outputs)[1]
         except (NoDeviceError, MissingDependencyError) as err:
             self._built.reasons.append(f"built, not run: {err}")
             return

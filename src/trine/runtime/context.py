@@ -161,7 +161,7 @@ class ExecutionContext:
             raise InputError("this execution context is closed; create another with engine.create_execution_context()")
         if not hasattr(session, "run_device"):
             raise InputError(
-                "this engine runs on the CPU and takes arrays in host memory; pass x.cpu(), "
+                "this engine, as it runs here, takes arrays in host memory; pass x.cpu(), "
                 'or build the model with device="cuda" and load it where the GPU is'
             )
         if inputs.keys() != self._checks.keys():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctypes.util import find_library
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,17 @@ import pytest
 import torch
 from backends.tensorrt.packages_here import tensorrt_or_skip
 from onnx import TensorProto, helper
+from runtime.cuda.recording_driver import RecordingDriver
 from torch import nn
 
 import trine
 from trine.backends.tensorrt.build import build_tensorrt_plan, parser_verdict
+from trine.engine.manifest import TensorInfo
 from trine.engine.onnx_reader import read_graph
 from trine.engine.portable_graph import PortableGraph
-from trine.errors import ConfigError, UnsupportedError
+from trine.errors import ConfigError, NoDeviceError, UnsupportedError
 from trine.profile import OptimizationProfile, ShapeRange
+from trine.runtime.tensorrt.executor import TensorRTExecutor
 
 PACKAGE = tensorrt_or_skip()
 
@@ -42,15 +46,15 @@ def engine() -> trine.Engine:
     return trine.build(Block(), (torch.randn(1, 3, 16, 16),), batch=(1, 2, 4))
 
 
-def profile_of(engine: trine.Engine) -> OptimizationProfile:
-    return engine.manifest.profile
+def tensors_of(engine: trine.Engine) -> tuple[TensorInfo, ...]:
+    return (*engine.inputs, *engine.outputs)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
 def test_layers_come_from_our_nodes(engine: trine.Engine, precision: str) -> None:
     """Every node that TensorRT says a layer comes from is one of the portable graph's (or a cast), and the large ones
     are all there."""
-    plan = build_tensorrt_plan(PACKAGE, engine.graph, profile_of(engine), precision)
+    plan = build_tensorrt_plan(PACKAGE, engine.graph, tensors_of(engine), engine.profile, precision)
     assert (plan.package, plan.precision) == ("tensorrt_rtx", precision)
     assert len(plan.data) > 1000
     ours = {node.name: node.op for node in read_graph(engine.graph.model).nodes}
@@ -65,9 +69,12 @@ def test_layers_come_from_our_nodes(engine: trine.Engine, precision: str) -> Non
 
 
 def test_a_target_is_one_that_the_package_builds_for(engine: trine.Engine) -> None:
-    assert build_tensorrt_plan(PACKAGE, engine.graph, profile_of(engine), "fp16", "sm_86").target == "sm_86"
+    assert (
+        build_tensorrt_plan(PACKAGE, engine.graph, tensors_of(engine), engine.profile, "fp16", "sm_86").target
+        == "sm_86"
+    )
     with pytest.raises(ConfigError, match=r"does not build for 'sm_90'; allowed: .*sm_86"):
-        build_tensorrt_plan(PACKAGE, engine.graph, profile_of(engine), "fp16", "sm_90")
+        build_tensorrt_plan(PACKAGE, engine.graph, tensors_of(engine), engine.profile, "fp16", "sm_90")
 
 
 def one(op: str, inputs: dict[str, list[int | str]], dtype: int = TensorProto.FLOAT, **attributes: Any) -> bytes:
@@ -114,7 +121,7 @@ def test_all_refused_nodes_are_named_at_once() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     profile = OptimizationProfile({"x": ShapeRange((2, 3, 3), (2, 3, 3), (2, 3, 3))})
     with pytest.raises(UnsupportedError, match=r"(?s)tensorrt_rtx 1\..*Det 'first'.*Unique 'second'"):
-        build_tensorrt_plan(PACKAGE, PortableGraph(model.SerializeToString()), profile, "fp32")
+        build_tensorrt_plan(PACKAGE, PortableGraph(model.SerializeToString()), (), profile, "fp32")
 
 
 def test_bytes_that_are_no_model_have_a_reason() -> None:
@@ -135,3 +142,25 @@ def test_values_beyond_fp16_are_infinite_not_wrong() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     cast = onnx.load_from_string(cast_model(model.SerializeToString(), "fp16"))
     assert np.isinf(onnx.numpy_helper.to_array(cast.graph.initializer[0])).all()
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL])
+def test_a_type_that_it_takes_for_another_is_refused(dtype: int) -> None:
+    """TensorRT makes float32 of float64 and warns in its log; a caller's arrays would be read as what they are not."""
+    data = one("Identity", {"x": ["b", 3]}, dtype)
+    assert parser_verdict(PACKAGE, data) == []
+    if dtype != TensorProto.DOUBLE:
+        assert trine.build(data, device="tensorrt", tactics=("onnxruntime",)).plans.keys() == {"cpu", "tensorrt"}
+        return
+    with pytest.raises(UnsupportedError, match="'x' is float64, and FLOAT to TensorRT; 'y' is float64") as caught:
+        trine.build(data, device="tensorrt")
+    assert len(caught.value.problems) == 2
+
+
+def test_the_real_runtime_refuses_where_no_gpu_is(engine: trine.Engine) -> None:
+    """As far as a plan comes here: TensorRT reads it, and says that there is no driver under it."""
+    if find_library("cuda") is not None:
+        pytest.skip("an NVIDIA driver is here")
+    plan = build_tensorrt_plan(PACKAGE, engine.graph, tensors_of(engine), engine.profile, "fp16")
+    with pytest.raises(NoDeviceError, match=r"does not take the plan.*(?s:.*)CUDA driver"):
+        TensorRTExecutor(plan, PACKAGE, engine.inputs, engine.outputs, RecordingDriver())

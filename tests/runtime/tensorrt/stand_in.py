@@ -6,6 +6,7 @@ that its memory is in order, not that TensorRT answers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,7 +33,7 @@ class Context:
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
-        return True
+        return address % 256 == 0  # as TensorRT wants it
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes[name]
@@ -46,21 +47,31 @@ class Context:
 
 
 class Engine:
-    def __init__(self, driver: RecordingDriver, names: tuple[str, ...], most_rows: int) -> None:
-        self.driver, self.names, self.most_rows = driver, names, most_rows
-        self.num_io_tensors = len(names)
+    def __init__(self, driver: RecordingDriver, tensors: Mapping[str, str], most_rows: int) -> None:
+        self.driver, self.tensors, self.most_rows = driver, dict(tensors), most_rows
+        self.num_io_tensors = len(tensors)
 
     def get_tensor_name(self, index: int) -> str:
-        return self.names[index]
+        return list(self.tensors)[index]
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return SimpleNamespace(name=self.tensors[name])
 
     def create_execution_context(self) -> Context:
         return Context(self.driver, self.most_rows)
 
 
+TENSORS = {"x": "FLOAT", "y": "FLOAT"}
+
+
 def package(
-    driver: RecordingDriver, names: tuple[str, ...] = ("x", "y"), most_rows: int = 8, refuses: str = ""
+    driver: RecordingDriver,
+    tensors: Mapping[str, str] = TENSORS,
+    most_rows: int = 8,
+    refuses: str = "",
+    capabilities: tuple[int, ...] = (),
 ) -> TensorRT:
-    """``refuses``: what it logs rather than take a plan."""
+    """``refuses``: what it logs rather than take a plan. ``capabilities``: those that it lists; () for no list."""
 
     class Runtime:
         def __init__(self, logger: Any) -> None:
@@ -71,6 +82,10 @@ def package(
             if refuses:
                 self.logger.log(SimpleNamespace(name="ERROR"), refuses)
                 return None
-            return Engine(driver, names, most_rows)
+            return Engine(driver, tensors, most_rows)
 
-    return TensorRT("tensorrt_rtx", "1.7", SimpleNamespace(ILogger=Logger, Runtime=Runtime))
+    module = SimpleNamespace(ILogger=Logger, Runtime=Runtime)
+    if capabilities:
+        members = {"NONE": 0, "CURRENT": 1} | {f"SM{number}": number for number in capabilities}
+        module.ComputeCapability = SimpleNamespace(__members__=members)
+    return TensorRT("tensorrt_rtx", "1.7", module)

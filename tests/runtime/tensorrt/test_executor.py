@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from runtime.tensorrt.stand_in import package
 
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
-from trine.errors import DeviceMemoryError, EngineFormatError, InputError, NoDeviceError
+from trine.errors import BuildError, DeviceError, DeviceMemoryError, EngineFormatError, InputError, NoDeviceError
+from trine.runtime.context import ExecutionContext
 from trine.runtime.tensorrt.executor import TensorRTExecutor
 from trine.runtime.tensorrt.plan import TensorRTPlan
 
@@ -81,7 +84,61 @@ def test_a_plan_that_tensorrt_refuses_says_why_and_what_to_do() -> None:
         TensorRTExecutor(PLAN, refusing, (X,), (Y,), driver)
 
 
-def test_a_plan_of_other_tensors_is_damaged() -> None:
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        ({"x": "FLOAT", "z": "FLOAT"}, "'y' is missing; 'z' is none of the engine's"),
+        ({"x": "HALF", "y": "FLOAT"}, "'x' is float32, and HALF to TensorRT"),
+        ({"x": "FLOAT", "y": "INT4"}, "'y' is float32, and INT4 to TensorRT"),
+    ],
+)
+def test_a_plan_of_other_tensors_is_damaged(tensors: dict[str, str], says: str) -> None:
     driver = RecordingDriver()
-    with pytest.raises(EngineFormatError, match="manifest"):
-        TensorRTExecutor(PLAN, package(driver, names=("x", "z")), (X,), (Y,), driver)
+    with pytest.raises(EngineFormatError, match=says):
+        TensorRTExecutor(PLAN, package(driver, tensors), (X,), (Y,), driver)
+
+
+def test_what_a_failed_call_leaves_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies have ended before the caller's arrays may go, and its reasons are not the next call's."""
+    driver = RecordingDriver()
+    executor = opened(driver)
+    session = executor.open_session()
+    severity = SimpleNamespace(name="ERROR")
+
+    def fails(stream: int) -> bool:
+        executor.messages.logger.log(severity, "the first reason")
+        return False
+
+    monkeypatch.setattr(session._context, "execute_async_v3", fails)
+    with pytest.raises(DeviceError, match="does not run the plan: the first reason"):
+        session.run([np.zeros((1, 300), np.float32)], [None])
+    assert driver.calls[-1][0] == "synchronize"
+    with pytest.raises(InputError, match="it gave no reason"):
+        session.run([np.zeros((9, 300), np.float32)], [None])
+    for _ in range(500):
+        executor.messages.logger.log(severity, "again and again")
+    assert len(executor.messages.all) == 100
+    session.close()
+    session.close()
+    assert driver.nothing_is_held()
+
+
+def test_an_output_whose_shape_depends_on_values_is_named() -> None:
+    session = opened(RecordingDriver()).open_session()
+    session._context.get_tensor_shape = lambda name: (-1, 300)
+    with pytest.raises(BuildError, match=r"output 'y' has shape \(-1, 300\): it depends on values"):
+        session.run([np.zeros((1, 300), np.float32)], [None])
+
+
+def test_no_rows_are_answered() -> None:
+    (y,) = opened(RecordingDriver()).open_session().run([np.zeros((0, 300), np.float32)], [None])
+    assert y.shape == (0, 300)
+
+
+def test_arrays_on_a_gpu_are_refused_by_name() -> None:
+    class OnGpu:
+        __cuda_array_interface__: ClassVar = {"shape": (1, 300), "typestr": "<f4", "data": (256, False), "version": 3}
+
+    context = ExecutionContext(opened(RecordingDriver()), (X,), (Y,), {})
+    with pytest.raises(InputError, match="takes arrays in host memory"):
+        context.execute({"x": OnGpu()})

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trine.backends.tensorrt.layers import layers_from_log
 from trine.backends.tensorrt.precision import cast_model
+from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import BuildError, ConfigError, UnsupportedError
 from trine.profile import OptimizationProfile
 from trine.runtime.tensorrt.messages import Messages, flat
 from trine.runtime.tensorrt.packages import TensorRT
 from trine.runtime.tensorrt.plan import TensorRTPlan
+from trine.runtime.tensorrt.tensor_types import differing_tensors
 
 __all__ = ["build_tensorrt_plan", "parser_verdict"]
 
@@ -20,19 +22,21 @@ __all__ = ["build_tensorrt_plan", "parser_verdict"]
 def build_tensorrt_plan(
     package: TensorRT,
     graph: PortableGraph,
+    tensors: Sequence[TensorInfo],
     profile: OptimizationProfile,
     precision: str,
     target: str | None = None,
     on_stage: Callable[[str], None] = lambda text: None,
 ) -> TensorRTPlan:
-    """precision: "fp32", "tf32" (fp32 whose products may be rounded to tf32), "fp16" or "bf16".
+    """tensors: the engine's inputs and outputs. precision: "fp32", "tf32" (fp32 whose products may be rounded to tf32),
+    "fp16" or "bf16".
 
     target: "sm_86" and its like, for packages that build for a GPU that is not here; None: what the package builds for
     by itself.
 
-    Raises UnsupportedError with the nodes that TensorRT's parser refuses and its reasons; BuildError with TensorRT's
-    messages when its builder cannot be had (``tensorrt`` itself needs a GPU) or fails; ConfigError for a target that
-    the package does not build for.
+    Raises UnsupportedError with the nodes that TensorRT's parser refuses and its reasons, or the tensors whose types it
+    does not have; BuildError with TensorRT's messages when its builder cannot be had (``tensorrt`` itself needs a GPU)
+    or fails; ConfigError for a target that the package does not build for.
     """
     trt = package.module
     messages = Messages(trt)
@@ -43,6 +47,7 @@ def build_tensorrt_plan(
     problems = _parse(parser, cast_model(graph.inline(), precision))
     if problems:
         raise UnsupportedError(f"{_title(package)} refuses the graph:\n  " + "\n  ".join(problems), problems)
+    _refuse_other_types(package, network, tensors)
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # layers are listed with their tensors
     if precision == "tf32":
@@ -53,12 +58,29 @@ def build_tensorrt_plan(
         _set_target(package, config, target)
     _add_profile(builder, config, network, profile)
     on_stage("TensorRT: build")
-    start = len(messages.all)
+    messages.clear()
     data = builder.build_serialized_network(network, config)
     if data is None:
         raise BuildError(f"{_title(package)} could not build the network: {messages.errors()}")
-    layers = layers_from_log(message for _, message in messages.all[start:])
+    layers = layers_from_log(message for _, message in messages.all)
     return TensorRTPlan(package.name, package.version, precision, target or "", layers, bytes(data))
+
+
+def _refuse_other_types(package: TensorRT, network: Any, tensors: Sequence[TensorInfo]) -> None:
+    """float64 above all, which it takes for float32 with no more than a warning."""
+    theirs = {tensor.name: tensor.dtype for tensor in _inputs(network)}
+    theirs |= {tensor.name: tensor.dtype for tensor in map(network.get_output, range(network.num_outputs))}
+    problems = differing_tensors(tensors, theirs, theirs.__getitem__)
+    if problems:
+        raise UnsupportedError(
+            f"{_title(package)} does not have the types of the model's inputs and outputs: {'; '.join(problems)}. Cast "
+            "them inside of the model",
+            problems,
+        )
+
+
+def _inputs(network: Any) -> list[Any]:
+    return [network.get_input(index) for index in range(network.num_inputs)]
 
 
 def parser_verdict(package: TensorRT, model: bytes) -> list[str]:
@@ -106,8 +128,7 @@ def _problem(error: Any) -> str:
 
 
 def _set_target(package: TensorRT, config: Any, target: str) -> None:
-    members = getattr(getattr(package.module, "ComputeCapability", None), "__members__", {})
-    known = {f"sm_{name[2:]}": value for name, value in members.items() if name.startswith("SM")}
+    known = {f"sm_{number}": member for number, member in package.capabilities.items()}
     if target not in known:
         allowed = ", ".join(known) or "none: it builds for the GPU that is here; leave target= out"
         raise ConfigError(f"target: {_title(package)} does not build for {target!r}; allowed: {allowed}")
@@ -117,7 +138,7 @@ def _set_target(package: TensorRT, config: Any, target: str) -> None:
 
 def _add_profile(builder: Any, config: Any, network: Any, profile: OptimizationProfile) -> None:
     """One, as the engine has it, where a dimension is dynamic."""
-    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    inputs = _inputs(network)
     dynamic = [tensor for tensor in inputs if -1 in tuple(tensor.shape)]
     shapes = [tensor.name for tensor in inputs if tensor.is_shape_tensor]
     if shapes:

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable, Mapping
 
 from trine.engine.manifest import Manifest, TensorInfo
-from trine.errors import MissingDependencyError, NoDeviceError
+from trine.errors import MissingDependencyError, NoDeviceError, TrineError
+from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.tensorrt.executor import TensorRTExecutor
-from trine.runtime.tensorrt.packages import installed_tensorrt
+from trine.runtime.tensorrt.packages import TensorRT, install_command, installed_tensorrt
 from trine.runtime.tensorrt.plan import TENSORRT_PLAN, TensorRTPlan
 
 __all__ = ["open_on_tensorrt", "tensorrt_here"]
@@ -25,7 +26,7 @@ def open_on_tensorrt(
     """The plan and its executor; None when the engine is to run without TensorRT.
 
     ``device``: "tensorrt": it has to run; None: it runs if it can, else the log says why not; others: None is returned.
-    ``verify`` is called with the plan's section of the file before its bytes are read.
+    ``verify`` is called with the plan's section before its bytes are read, which they are only where a GPU is.
 
     Raises NoDeviceError and MissingDependencyError when it was asked for and cannot be had, and EngineFormatError for a
     damaged plan.
@@ -36,10 +37,13 @@ def open_on_tensorrt(
         raise NoDeviceError(
             f'{manifest.name}: the engine holds no plan of TensorRT\'s; build the model with device="tensorrt"'
         )
-    verify(f"plan/{TENSORRT_PLAN}")
-    plan = TensorRTPlan.from_bytes(plans[TENSORRT_PLAN])
+
+    def read() -> TensorRTPlan:
+        verify(f"plan/{TENSORRT_PLAN}")
+        return TensorRTPlan.from_bytes(plans[TENSORRT_PLAN])
+
     try:
-        return plan, tensorrt_here(plan, manifest.inputs, manifest.outputs)
+        return tensorrt_here(read, manifest.inputs, manifest.outputs)
     except (NoDeviceError, MissingDependencyError) as err:
         if device is not None:
             raise
@@ -48,18 +52,45 @@ def open_on_tensorrt(
 
 
 def tensorrt_here(
-    plan: TensorRTPlan, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]
-) -> TensorRTExecutor:
-    """The plan on the first GPU.
+    read: Callable[[], TensorRTPlan], inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]
+) -> tuple[TensorRTPlan, TensorRTExecutor]:
+    """The plan that ``read`` gives, on the first GPU.
 
-    Raises MissingDependencyError without the package that built it or without cuda-bindings, NoDeviceError without a
-    GPU, or with one that TensorRT does not run the plan on.
+    In the order of what each costs: the GPU, the plan's bytes, TensorRT's libraries.
+
+    Raises MissingDependencyError without cuda-bindings, or without the package that built it in the version that did;
+    NoDeviceError without a GPU, or with one that TensorRT does not run the plan on; as TensorRTExecutor does.
     """
     from trine.runtime.cuda.driver import Driver
 
-    driver = Driver(0)  # before TensorRT, whose libraries take seconds to load
+    driver = Driver(0)
     try:
-        return TensorRTExecutor(plan, installed_tensorrt(plan.package), inputs, outputs, driver)
-    except (NoDeviceError, MissingDependencyError):
+        plan = read()
+        package = installed_tensorrt(plan.package)
+        _refuse_other_version(plan, package)
+        _refuse_other_gpus(package, driver)
+        return plan, TensorRTExecutor(plan, package, inputs, outputs, driver)
+    except TrineError:
         driver.close()
         raise
+
+
+def _refuse_other_version(plan: TensorRTPlan, package: TensorRT) -> None:
+    if package.version != plan.version:
+        raise MissingDependencyError(
+            f"the plan was built by {plan.package} {plan.version}, and here is {package.version}; a plan is of one "
+            f"version: {install_command(plan.package, plan.version)}, or build the model again",
+            name=plan.package,
+        )
+
+
+def _refuse_other_gpus(package: TensorRT, driver: GpuDriver) -> None:
+    """TensorRT for RTX lists the GPUs that it is for; ``tensorrt`` does not, and says so when it is given a plan."""
+    supported = package.capabilities
+    if supported and driver.capability not in supported:
+        listed = ", ".join(f"{number / 10:.1f}" for number in supported)
+        raise NoDeviceError(
+            f"{package.name} {package.version} does not support {driver.name}, of compute capability "
+            f'{driver.capability / 10:.1f}; it supports {listed}. Load the engine with device="cpu", or build it with '
+            'device="cuda"'
+        )

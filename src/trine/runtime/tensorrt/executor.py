@@ -20,6 +20,7 @@ from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.tensorrt.messages import Messages
 from trine.runtime.tensorrt.packages import TensorRT
 from trine.runtime.tensorrt.plan import TENSORRT_PLAN, TensorRTPlan
+from trine.runtime.tensorrt.tensor_types import differing_tensors
 
 __all__ = ["TensorRTExecutor", "TensorRTSession"]
 
@@ -39,7 +40,7 @@ class TensorRTExecutor:
         or it does not support the GPU. EngineFormatError when the plan's tensors are not the manifest's."""
         self.plan, self.driver = plan, driver
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
-        self.messages = Messages(package.module)
+        self.messages = Messages(package.module, keep=100)
         self._sessions: weakref.WeakSet[TensorRTSession] = weakref.WeakSet()
         with driver.current:
             try:
@@ -50,12 +51,11 @@ class TensorRTExecutor:
                 raise self._refused(package, str(err)) from err
         if self.engine is None:
             raise self._refused(package, "")
-        names = {self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)}
-        wanted = {info.name for info in (*self.inputs, *self.outputs)}
-        if names != wanted:
-            raise EngineFormatError(
-                f"its tensors are {sorted(names)}, the manifest's {sorted(wanted)}", f"plan/{TENSORRT_PLAN}"
-            )
+        names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
+        problems = differing_tensors((*self.inputs, *self.outputs), names, self.engine.get_tensor_dtype)
+        if problems:
+            self.close()
+            raise EngineFormatError(f"not of this engine: {'; '.join(problems)}", f"plan/{TENSORRT_PLAN}")
 
     def _refused(self, package: TensorRT, text: str) -> NoDeviceError:
         reasons = "; ".join(part for part in (" ".join(text.split()), self.messages.errors()) if part)
@@ -106,34 +106,42 @@ class TensorRTSession:
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See Session. Raises InputError for shapes that the plan does not take, BuildError for an output whose shape
         TensorRT does not know before it has run, DeviceError when it does not start, DeviceMemoryError."""
-        driver, context = self._driver, self._context
+        executor, context, driver = self._executor, self._context, self._driver
+        messages = executor.messages
+        messages.clear()
         with driver.current:
-            for info, array in zip(self._executor.inputs, inputs, strict=True):
+            for info, array in zip(executor.inputs, inputs, strict=True):
                 if not context.set_input_shape(info.name, tuple(array.shape)):
                     raise InputError(
                         f"input {info.name!r}: TensorRT's plan does not take shape {tuple(array.shape)}: "
-                        f"{self._executor.messages.errors()}"
+                        f"{messages.errors()}"
                     )
-                address = self._room(info.name, array.nbytes)
-                context.set_tensor_address(info.name, address)
-                driver.upload(address, int(array.ctypes.data), array.nbytes, self._stream)
-            answers = []
-            for info, given in zip(self._executor.outputs, outputs, strict=True):
-                shape = tuple(int(dim) for dim in context.get_tensor_shape(info.name))
-                if any(dim < 0 for dim in shape):
-                    raise BuildError(
-                        f"output {info.name!r} has shape {shape}: it depends on values, and has no memory before they "
-                        'are known; load the engine with device="cpu"'
-                    )
-                answer = np.empty(shape, info.dtype.numpy) if given is None else given
-                context.set_tensor_address(info.name, self._room(info.name, answer.nbytes))
-                answers.append(answer)
-            if not context.execute_async_v3(int(self._stream)):
-                raise DeviceError(f"TensorRT does not run the plan: {self._executor.messages.errors()}")
-            for info, answer in zip(self._executor.outputs, answers, strict=True):
-                driver.download(int(answer.ctypes.data), self._memory[info.name][0], answer.nbytes, self._stream)
-            driver.synchronize(self._stream)
-            return answers
+            answers = [self._answer(info, given) for info, given in zip(executor.outputs, outputs, strict=True)]
+            addresses = []
+            for info, array in zip((*executor.inputs, *executor.outputs), (*inputs, *answers), strict=True):
+                addresses.append(self._room(info.name, array.nbytes))
+                if not context.set_tensor_address(info.name, addresses[-1]):
+                    raise DeviceError(f"TensorRT does not take memory for {info.name!r}: {messages.errors()}")
+            try:
+                for array, address in zip(inputs, addresses, strict=False):  # the outputs' follow
+                    driver.upload(address, int(array.ctypes.data), array.nbytes, self._stream)
+                if not context.execute_async_v3(int(self._stream)):
+                    raise DeviceError(f"TensorRT does not run the plan: {messages.errors()}")
+                for answer, address in zip(answers, addresses[len(inputs) :], strict=True):
+                    driver.download(int(answer.ctypes.data), address, answer.nbytes, self._stream)
+            finally:  # no copy may be under way when the caller's arrays go
+                driver.synchronize(self._stream)
+        return answers
+
+    def _answer(self, info: TensorInfo, given: np.ndarray | None) -> np.ndarray:
+        """Memory for an output of the shape that TensorRT says, once it has those of the inputs."""
+        shape = tuple(int(dim) for dim in self._context.get_tensor_shape(info.name))
+        if any(dim < 0 for dim in shape):
+            raise BuildError(
+                f"output {info.name!r} has shape {shape}: it depends on values, and has no memory before they are "
+                'known; load the engine with device="cpu"'
+            )
+        return np.empty(shape, info.dtype.numpy) if given is None else given
 
     def _room(self, name: str, nbytes: int) -> int:
         """Device memory for a tensor, at least this large; what was there may be freed, as no call is running."""

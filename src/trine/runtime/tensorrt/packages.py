@@ -10,7 +10,7 @@ from typing import Any
 
 from trine.errors import MissingDependencyError
 
-__all__ = ["INSTALL", "TensorRT", "installed_tensorrt"]
+__all__ = ["INSTALL", "TensorRT", "install_command", "installed_tensorrt"]
 
 INSTALL = "pip install 'trine[tensorrt-rtx]'"
 
@@ -26,6 +26,21 @@ class TensorRT:
     name: str
     version: str
     module: Any
+
+    @property
+    def capabilities(self) -> dict[int, Any]:
+        """The compute capabilities that it says it is for: 86 for 8.6, with its own name for it. {} if it says none."""
+        members = getattr(getattr(self.module, "ComputeCapability", None), "__members__", {})
+        return {int(name[2:]): value for name, value in members.items() if name.startswith("SM")}
+
+
+def install_command(package: str, version: str = "") -> str:
+    """What installs the package that a plan calls by this name."""
+    if package == "tensorrt_rtx" and not version:
+        return INSTALL
+    exactly = f"=={version}" if version else ""
+    wheels = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs") if package == "tensorrt_rtx" else ("tensorrt",)
+    return "pip install " + " ".join(wheel + exactly for wheel in wheels)
 
 
 def installed_tensorrt(wanted: str | None = None) -> TensorRT:
@@ -53,9 +68,8 @@ def installed_tensorrt(wanted: str | None = None) -> TensorRT:
             return TensorRT(name, version, module)
     found = f" ({'; '.join(problems)})" if problems else ""
     if wanted is not None:
-        command = INSTALL if wanted == "tensorrt_rtx" else "pip install tensorrt"
         raise MissingDependencyError(
-            f"the plan was built by {wanted}, which is not here{found}: {command}", name=wanted
+            f"the plan was built by {wanted}, which is not here{found}: {install_command(wanted)}", name=wanted
         )
     raise MissingDependencyError(
         f'device="tensorrt" needs TensorRT 10 or 11, or TensorRT for RTX{found}: {INSTALL} '
