@@ -227,6 +227,27 @@ def tensorrt_build(results: Path) -> str | None:
     return f"{markdown(header, rows)}\n\n{found['package']} {found['version']}, without a GPU; {found['date']}."
 
 
+def tensorrt_verdicts(results: Path) -> str | None:
+    """Which of ONNX's backend tests TensorRT's parser takes, beside those that trine runs."""
+    found = load(results, "tensorrt_verdicts")
+    if found is None:
+        return None
+    refused = ", ".join(f"{name} {count}" for name, count in list(found["refused_operators"].items())[:12])
+    header = ("tests of ONNX's suite", f"{found['tests']:,}")
+    rows = [
+        ["run by trine, and taken by TensorRT's parser", f"{found['both']:,}"],
+        ["run by trine, refused by the parser", f"{found['trine']:,}"],
+        ["refused by trine, taken by the parser", f"{found['tensorrt']:,}"],
+        ["refused by both", f"{found['none']:,}"],
+    ]
+    types, axes = (found["reasons"].get(name, 0) for name in ("importInput", "getReduceAxisMask"))
+    return (
+        f"{markdown(header, rows)}\n\n{found['package']} {found['version']}; {found['date']}. {types} of its refusals "
+        f"are of an input's type, and {axes} of a reduction's axes that are an input; in a model they are mostly "
+        f"constants. The operators that it refuses most often, in tests of one operator that trine runs: {refused}."
+    )
+
+
 def torch2trt_suite(results: Path) -> str | None:
     """torch2trt's own tests: how many pass, and each that does not, with whose fault it is."""
     found = load(results, "torch2trt_suite")
@@ -464,6 +485,7 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "cuda-sizes": cuda_sizes,
     "tensorrt-build": tensorrt_build,
     "torch2trt-errors": torch2trt_errors,
+    "tensorrt-verdicts": tensorrt_verdicts,
     "torch2trt-suite": torch2trt_suite,
     "nvidia-samples": nvidia_samples,
     "coverage": coverage,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ctypes.util import find_library
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 import torch
+from backends.tensorrt.networks import NETWORKS, cpu_engine
+from backends.tensorrt.operators import one, sample
 from backends.tensorrt.packages_here import tensorrt_or_skip
 from onnx import TensorProto, helper
 from runtime.cuda.recording_driver import RecordingDriver
@@ -16,6 +17,7 @@ from torch import nn
 
 import trine
 from trine.backends.tensorrt.build import build_tensorrt_plan, parser_verdict
+from trine.backends.tensorrt.precision import MOVING_OPERATORS, NARROW_OPERATORS, cast_model
 from trine.engine.manifest import TensorInfo
 from trine.engine.onnx_reader import read_graph
 from trine.engine.portable_graph import PortableGraph
@@ -77,16 +79,6 @@ def test_a_target_is_one_that_the_package_builds_for(engine: trine.Engine) -> No
         build_tensorrt_plan(PACKAGE, engine.graph, tensors_of(engine), engine.profile, "fp16", "sm_90")
 
 
-def one(op: str, inputs: dict[str, list[int | str]], dtype: int = TensorProto.FLOAT, **attributes: Any) -> bytes:
-    graph = helper.make_graph(
-        [helper.make_node(op, list(inputs), ["y"], name=f"the_{op}", **attributes)],
-        "g",
-        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info("y", dtype, None)],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
-
-
 # Whether TensorRT's parser takes the operator; trine takes all of them on a CPU.
 VERDICTS = {
     "Relu": (one("Relu", {"x": ["b", 3]}), True),
@@ -128,20 +120,63 @@ def test_bytes_that_are_no_model_have_a_reason() -> None:
     assert "DESERIALIZE" in parser_verdict(PACKAGE, b"garbage")[0]
 
 
-def test_values_beyond_fp16_are_infinite_not_wrong() -> None:
-    from trine.backends.tensorrt.precision import cast_model
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "fp16") for name in NETWORKS), *((name, "bf16") for name in ("mobilenet_v3_small", "language", "lstm"))],
+)
+def test_networks(name: str, precision: str) -> None:
+    """Built whole; the layers come from nodes of the portable graph and from casts, and leave no product out."""
+    engine, _, _ = cpu_engine(name)
+    plan = build_tensorrt_plan(PACKAGE, engine.graph, tensors_of(engine), engine.profile, precision)
+    ours = {node.name: node.op for node in read_graph(engine.graph.model).nodes}
+    theirs = {node for layer in plan.layers for node in layer["nodes"]}
+    unknown = {node for node in theirs - ours.keys() if not node.startswith("cast_to_")}
+    # Attention is one node of ours; ONNX spells it out, by names that begin like this.
+    assert {node for node in unknown if not node.startswith("node_")} == set()
+    assert not unknown or "Attention" in ours.values()
+    assert {node for node, op in ours.items() if op in ("Conv", "Gemm", "LSTM", "GRU")} <= theirs
 
-    weight = onnx.numpy_helper.from_array(np.full((3, 1), 1e6, np.float32), "w")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
-        [weight],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    cast = onnx.load_from_string(cast_model(model.SerializeToString(), "fp16"))
-    assert np.isinf(onnx.numpy_helper.to_array(cast.graph.initializer[0])).all()
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("op", sorted(NARROW_OPERATORS | MOVING_OPERATORS))
+def test_the_parser_takes_what_is_cast(op: str, precision: str) -> None:
+    data = onnx.load_from_string(cast_model(sample(op), precision))
+    assert parser_verdict(PACKAGE, data.SerializeToString()) == []
+    (node,) = [node for node in data.graph.node if node.name == "it"]
+    is_narrow = any(name.endswith(("__float16", "__bfloat16")) for name in node.input)
+    assert is_narrow == (precision != "fp32" and (op, precision) not in (("HardSwish", "bf16"), ("Mish", "bf16")))
+
+
+def test_trine_uses_what_every_version_of_its_api_has() -> None:
+    """The package tensorrt is not here: the names of its versions are, as compat has them."""
+    listed: dict[str, dict[str, set[str]]] = {}
+    for line in (Path(trine.__file__).parent / "compat/tensorrt/names.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("= "):
+            version = listed.setdefault(line[2:], {})
+        elif not line.startswith("#"):
+            owner, _, members = line.partition(":")
+            version[owner] = set(members.split())
+    used = {
+        "Builder": "create_network create_builder_config create_optimization_profile build_serialized_network",
+        "IBuilderConfig": "profiling_verbosity set_flag clear_flag add_optimization_profile",
+        "INetworkDefinition": "num_inputs num_outputs get_input get_output",
+        "ITensor": "name dtype shape is_shape_tensor",
+        "IOptimizationProfile": "set_shape",
+        "OnnxParser": "parse num_errors get_error",
+        "ParserError": "code func desc node node_name node_operator",
+        "Runtime": "deserialize_cuda_engine",
+        "ICudaEngine": "num_io_tensors get_tensor_name get_tensor_dtype create_execution_context",
+        "IExecutionContext": "set_input_shape get_tensor_shape set_tensor_address execute_async_v3",
+        "NetworkDefinitionCreationFlag": "STRONGLY_TYPED",
+        "ProfilingVerbosity": "DETAILED",
+        "BuilderFlag": "TF32",
+        "DataType": "FLOAT HALF BF16 FP8 INT8 INT32 INT64 UINT8 BOOL",
+    }
+    for name in ("10.0", "10.16", "11.1"):
+        missing = [f"{owner}.{each}" for owner in used for each in set(used[owner].split()) - listed[name][owner]]
+        assert missing == [], name
+    for owner, members in used.items():
+        assert all(hasattr(getattr(PACKAGE.module, owner), each) for each in members.split()), owner
 
 
 @pytest.mark.parametrize("dtype", [TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL])

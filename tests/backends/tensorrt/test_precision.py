@@ -6,6 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from backends.tensorrt.networks import NETWORKS, cpu_engine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from trine.backends.tensorrt.precision import cast_model
@@ -24,11 +27,11 @@ def model(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], outputs: 
     return made.SerializeToString()
 
 
-def answers(data: bytes, x: np.ndarray) -> list[np.ndarray]:
+def answers(data: bytes, x: np.ndarray, name: str = "x") -> list[np.ndarray]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # it would drop pairs of casts
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, {name: x})
 
 
 def network() -> bytes:
@@ -111,3 +114,93 @@ def test_a_graph_inside_of_an_operator_reads_fp32() -> None:
     ]
     (ours,), (theirs,) = answers(cast, x), answers(data, x)
     np.testing.assert_allclose(ours, theirs, rtol=2e-2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_answer_as_pytorch_does(name: str) -> None:
+    engine, x, answer = cpu_engine(name)
+    cast = cast_model(engine.graph.inline(), "fp16")
+    onnx.checker.check_model(onnx.load_from_string(cast), full_check=True)
+    (ours,) = answers(cast, x.numpy(), engine.inputs[0].name)
+    theirs = answer.numpy()
+    # fp16 rounds to 11 bits, in networks of up to twenty layers one after the other.
+    assert 0 < np.abs(ours - theirs).max() <= 20 * 2**-11 * np.abs(theirs).max()
+
+
+OPS = ("Relu", "Sigmoid", "Tanh", "HardSwish", "Neg", "Identity", "Conv", "Add", "Concat", "Transpose", "Softmax",
+       "ReduceMean", "Split", "Where", "InstanceNormalization")  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_any_graph_keeps_its_meaning(steps: list[tuple[str, int, int]]) -> None:
+    """Operators that are narrow, that are not, and that only move, read each other in any order, and twice over."""
+    rng = np.random.default_rng(0)
+    weights: dict[str, np.ndarray] = {
+        "w": rng.normal(0, 0.2, (4, 4, 3, 3)).astype(np.float32),
+        "scale": np.ones(4, np.float32),
+        "shift": np.zeros(4, np.float32),
+        "axes": np.array([1], np.int64),
+        "zero": np.zeros(1, np.float32),
+    }
+    made, nodes = ["x"], []
+    for number, (op, first, second) in enumerate(steps):
+        a, b, y = made[first % len(made)], made[second % len(made)], f"t{number}"
+        if op == "Conv":
+            nodes.append(helper.make_node(op, [a, "w"], [y], pads=[1, 1, 1, 1]))
+        elif op == "Add":
+            nodes.append(helper.make_node(op, [a, b], [y]))
+        elif op == "Concat":
+            nodes.append(helper.make_node(op, [a, b], [f"{y}_both"], axis=1))
+            nodes.append(helper.make_node("Split", [f"{y}_both"], [y, f"{y}_rest"], axis=1, num_outputs=2))
+        elif op == "Transpose":
+            nodes.append(helper.make_node(op, [a], [y], perm=[0, 1, 3, 2]))
+        elif op == "ReduceMean":
+            nodes.append(helper.make_node(op, [a, "axes"], [f"{y}_mean"]))
+            nodes.append(helper.make_node("Add", [f"{y}_mean", b], [y]))
+        elif op == "Split":
+            nodes.append(helper.make_node(op, [a], [f"{y}_1", f"{y}_2"], axis=2, num_outputs=2))
+            nodes.append(helper.make_node("Concat", [f"{y}_2", f"{y}_1"], [y], axis=2))
+        elif op == "Where":
+            nodes.append(helper.make_node("Greater", ["x", "zero"], [f"{y}_choice"]))
+            nodes.append(helper.make_node(op, [f"{y}_choice", a, b], [y]))
+        elif op == "InstanceNormalization":
+            nodes.append(helper.make_node(op, [a, "scale", "shift"], [y], epsilon=1.0))
+        else:
+            nodes.append(helper.make_node(op, [a], [y]))
+        made.append(y)
+    outputs: dict[str, list[int | str]] = {name: ["n", 4, 8, 8] for name in {made[-1], made[-1 - len(made) // 3], "t0"}}
+    data = model(nodes, weights, {name: shape for name, shape in outputs.items() if name != "x"})
+    x = np.random.default_rng(1).normal(size=(2, 4, 8, 8)).astype(np.float32)
+    cast = cast_model(data, "fp16")
+    onnx.checker.check_model(onnx.load_from_string(cast), full_check=True)
+    for ours, theirs in zip(answers(cast, x), answers(data, x), strict=True):
+        assert np.abs(ours - theirs).max() <= 0.02 * (1 + np.abs(theirs).max())  # a wrong wire shows as more
+
+
+def test_a_lowest_number_in_a_mask_stays_in_fp32() -> None:
+    """In fp16 it would be infinite, and 0 * inf is NaN."""
+    nodes = [helper.make_node("Mul", ["x", "lowest"], ["masked"]), helper.make_node("Relu", ["masked"], ["y"])]
+    data = model(nodes, {"lowest": np.array(np.finfo(np.float32).min)}, {"y": ["n", 4, 8, 8]})
+    x = np.zeros((1, 4, 8, 8), np.float32)
+    for precision in ("fp16", "bf16"):
+        cast = cast_model(data, precision)
+        kept = onnx.load_from_string(cast).graph.initializer[0]
+        assert (kept.name, kept.data_type) == ("lowest", TensorProto.FLOAT)
+    np.testing.assert_array_equal(answers(cast_model(data, "fp16"), x)[0], 0)
+
+
+def test_what_only_moves_follows_its_operands() -> None:
+    """No casts around a Transpose between two operators of fp32; none between two narrow ones either."""
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["s"]),
+        helper.make_node("Transpose", ["s"], ["wide"], perm=[0, 1, 3, 2]),
+        helper.make_node("Exp", ["wide"], ["e"]),
+        helper.make_node("Mul", ["e", "e"], ["m"]),
+        helper.make_node("Transpose", ["m"], ["narrow"], perm=[0, 1, 3, 2]),
+        helper.make_node("Add", ["narrow", "narrow"], ["y"]),
+    ]
+    cast = onnx.load_from_string(cast_model(model(nodes, {}, {"y": ["n", 4, 8, 8]}), "fp16"))
+    assert [node.op_type for node in cast.graph.node] == [
+        "Softmax", "Transpose", "Exp", "Cast", "Mul", "Transpose", "Add", "Cast"
+    ]  # fmt: skip
