@@ -79,8 +79,11 @@ def test_tensors_that_do_not_fit_and_tensors_of_another_network(logger: Messages
     _, network, x = started(logger)
     other = trt.Builder(logger).create_network(0)
     y = other.add_input("y", trt.float32, (1, 4, 8, 8))
-    with pytest.raises(TypeError, match="of another network"):
-        network.add_elementwise(x, y, trt.ElementWiseOperation.SUM)
+    assert network.add_elementwise(x, y, trt.ElementWiseOperation.SUM) is None
+    assert network.add_activation(y, trt.ActivationType.RELU) is None
+    assert "from one network into another" in "".join(logger.errors)
+    with pytest.raises(TypeError, match=r"expected a tensorrt\.ITensor, got NoneType"):
+        network.add_activation(None, trt.ActivationType.RELU)
     z = network.add_input("z", trt.float32, (1, 4, 8, 8))
     assert network.add_elementwise(x, z, trt.ElementWiseOperation.SUM) is None
     assert network.add_concatenation([x, network.add_input("w", trt.float32, (3,))]) is None

@@ -62,11 +62,9 @@ class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods, Refus
         return found
 
     def _unwrap(self, tensor: Any) -> Any:
-        """trine's tensor. Raises TypeError for what is no tensor, or another network's."""
+        """trine's tensor. Raises TypeError for what is no tensor; another network's is refused where it is used."""
         if not isinstance(tensor, ITensor):
             raise TypeError(f"expected a tensorrt.ITensor, got {type(tensor).__name__}")
-        if tensor._network is not self:
-            raise TypeError(f"tensor {tensor.name!r} is of another network")
         return tensor._tensor
 
     def _wrap_layer(self, layer: Any) -> ILayer:
