@@ -1,9 +1,9 @@
-"""How large engines for NVIDIA GPUs are: built for sm_90 in fp16, without a GPU, buckets for 1, 8, 32 and 128 rows.
+"""How large engines for NVIDIA GPUs are, and their activations: for sm_90 in fp16, buckets for 1, 8, 32 and 128 rows.
 
     python benchmarks/cuda_sizes.py [--kernel-cache FOLDER]
 
-torchvision's networks with random weights. Writes benchmarks/results/cuda_sizes.json, from which docs/cuda.md has its
-table.
+It needs no GPU. torchvision's networks with random weights. Writes benchmarks/results/cuda_sizes.json, from which
+docs/cuda.md has its table.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from machine import RESULTS, write_results
 from models import make_model
 
 import trine
+from trine.backends.cuda.lowering import lower
+from trine.backends.cuda.memory_plan import plan_memory
 from trine.engine.inspector import inspect_engine
 
 NETWORKS = (
@@ -50,6 +52,8 @@ def measure(name: str, kernel_cache: str | None) -> dict[str, Any]:
         engine.save(path)
         file_bytes = path.stat().st_size
     sizes, (plan,) = inspect_engine(engine)["sizes"], inspect_engine(engine)["cuda"]
+    rows = BUCKETS[-1]
+    lowered = lower(engine.graph, rows, engine.manifest.inputs, engine.manifest.outputs, "fp16")
     return {
         "network": name,
         "fp16_weight_bytes": 2 * sum(each.numel() for each in model.parameters()),
@@ -58,6 +62,8 @@ def measure(name: str, kernel_cache: str | None) -> dict[str, Any]:
         "plan_bytes": sizes["plan_bytes"]["cuda_sm_90"],
         "kernels": plan["kernels"],
         "kernel_bytes": plan["kernel_bytes"],
+        "arena_bytes": plan["buckets"][-1]["arena_bytes"],  # scratch memory of kernels included
+        "live_bytes": plan_memory(lowered.groups).live_bytes,
         "build_seconds": round(seconds, 1),
     }
 

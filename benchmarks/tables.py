@@ -191,10 +191,15 @@ def cuda_sizes(results: Path) -> str | None:
             f"{row['file_bytes'] / 1e6:,.1f}",
             f"**{row['file_bytes'] / row['fp16_weight_bytes']:.2f}**",
             f"{row['kernels']}",
+            f"{row['live_bytes'] / 1e6:,.1f}",
+            f"{row['arena_bytes'] / row['live_bytes']:.2f}",
         ]
         for row in found["rows"]
     ]
-    header = ("network", "fp16 weights, MB", "engine file, MB", "times the weights", "kernels")
+    header = (
+        *("network", "fp16 weights, MB", "engine file, MB", "times the weights", "kernels"),
+        *(f"largest live set at {found['buckets'][-1]}, MB", "memory for activations, times that"),
+    )
     return f"{markdown(header, rows)}\n\nFor {found['target']}, buckets for {found['buckets']} rows; {found['date']}."
 
 
@@ -327,10 +332,17 @@ def cold_start(results: Path) -> str | None:
 
 def summary(results: Path) -> str | None:
     """README's: one line for each thing measured."""
-    rows = [
-        row for make in (_sweep, _speed, _overhead, _start, _onnx_suite, _fuzz) if (row := make(results)) is not None
-    ]
+    makers = (_sweep, _speed, _overhead, _start, _onnx_suite, _torch2trt, _fuzz)
+    rows = [row for make in makers if (row := make(results)) is not None]
     return markdown(("measured", "result"), rows) if rows else None
+
+
+def _torch2trt(results: Path) -> list[str] | None:
+    found = load(results, "torch2trt_suite")
+    if found is None:
+        return None
+    passed = f"{found['outcomes']['passed']} of {found['tests']} pass"
+    return ["[NVIDIA's torch2trt](docs/compat-torch2trt.md), unmodified, over trine: its own tests", passed]
 
 
 def _sweep(results: Path) -> list[str] | None:
