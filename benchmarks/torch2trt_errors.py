@@ -30,22 +30,25 @@ NETWORKS = (
 
 
 def operators() -> dict[str, Callable[[Any], Any]]:
-    """By name, functions of a (1, 8, 16, 16) tensor."""
+    """By name, functions of a (1, 8, 16, 16) tensor.
+
+    Each looks its function up when it is called: torch2trt converts by putting others in their places.
+    """
     import torch
     from torch.nn import functional
 
     return {
-        "relu6": functional.relu6,
-        "hardswish": functional.hardswish,
+        "relu6": lambda x: functional.relu6(x),
+        "hardswish": lambda x: functional.hardswish(x),
         "hardtanh": lambda x: functional.hardtanh(x, -1.0, 2.0),
-        "mish": functional.mish,
-        "gelu": functional.gelu,
-        "silu": functional.silu,
+        "mish": lambda x: functional.mish(x),
+        "gelu": lambda x: functional.gelu(x),
+        "silu": lambda x: functional.silu(x),
         "softmax": lambda x: functional.softmax(x, dim=1),
         "log_softmax": lambda x: functional.log_softmax(x, dim=1),
         "group_norm": lambda x: functional.group_norm(x, 4),
         "layer_norm": lambda x: functional.layer_norm(x, (16, 16)),
-        "instance_norm": functional.instance_norm,
+        "instance_norm": lambda x: functional.instance_norm(x),
         "avg_pool2d": lambda x: functional.avg_pool2d(x, 3, 2, 1),
         "max_pool2d": lambda x: functional.max_pool2d(x, 3, 2, 1),
         "adaptive_avg_pool2d": lambda x: functional.adaptive_avg_pool2d(x, 4),
