@@ -24,7 +24,7 @@ from trine.errors import MissingDependencyError, UnsupportedError
 from trine.runtime.tensorrt.packages import TensorRT, installed_tensorrt
 
 NETWORKS = (
-    *("alexnet", "resnet50", "mobilenet_v3_large", "efficientnet_b0"),
+    *("resnet18", "resnet50", "mobilenet_v3_large", "efficientnet_b0"),
     *("densenet121", "convnext_tiny", "swin_t", "vit_b_16"),
 )
 

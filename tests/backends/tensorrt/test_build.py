@@ -120,6 +120,7 @@ def test_bytes_that_are_no_model_have_a_reason() -> None:
     assert "DESERIALIZE" in parser_verdict(PACKAGE, b"garbage")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "precision"),
     [*((name, "fp16") for name in NETWORKS), *((name, "bf16") for name in ("mobilenet_v3_small", "language", "lstm"))],
@@ -134,7 +135,8 @@ def test_networks(name: str, precision: str) -> None:
     # Attention is one node of ours; ONNX spells it out, by names that begin like this.
     assert {node for node in unknown if not node.startswith("node_")} == set()
     assert not unknown or "Attention" in ours.values()
-    assert {node for node, op in ours.items() if op in ("Conv", "Gemm", "LSTM", "GRU")} <= theirs
+    # It does not say of the layers of a GRU where they come from.
+    assert {node for node, op in ours.items() if op in ("Conv", "Gemm", "LSTM")} <= theirs
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
