@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from backends.tensorrt.packages_here import needs_tensorrt
@@ -135,6 +136,25 @@ def test_refused_nodes_are_all_named_and_no_file_is_left(trine, in_folder: Path)
         assert f"{operator} '{name}'" in result.err
     assert sorted(path.name for path in in_folder.iterdir()) == ["model.onnx", "out.trine"]
     assert Path("out.trine").read_bytes() == b"an older engine"
+
+
+@needs_tensorrt
+def test_a_builder_that_fails_says_why_and_leaves_no_file(trine, in_folder: Path) -> None:
+    """A Reshape that fits two rows only, and a profile of one to four: the parser takes it, the builder does not."""
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"]), helper.make_node("Relu", ["y"], ["z"])]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(np.array([2, 3]), "shape")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), "model.onnx")
+    result = trine("build", "model.onnx", "--device=tensorrt", "--batch=1:3:4", "-o", "out.trine")
+    assert result.code == ExitCode.BUILD
+    assert "could not build the network" in result.err
+    assert "violate shape constraints" in result.err
+    assert [path.name for path in in_folder.iterdir()] == ["model.onnx"]
 
 
 @needs_tensorrt
