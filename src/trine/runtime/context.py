@@ -161,8 +161,8 @@ class ExecutionContext:
             raise InputError("this execution context is closed; create another with engine.create_execution_context()")
         if not hasattr(session, "run_device"):
             raise InputError(
-                "this engine, as it runs here, takes arrays in host memory; pass x.cpu(), "
-                'or build the model with device="cuda" and load it where the GPU is'
+                f"this engine runs {getattr(session, 'where', 'on the CPU')} and takes arrays in host memory; pass "
+                'x.cpu(), or build the model with device="cuda" and load it where the GPU is'
             )
         if inputs.keys() != self._checks.keys():
             self._refuse_names(inputs)

@@ -140,5 +140,5 @@ def test_arrays_on_a_gpu_are_refused_by_name() -> None:
         __cuda_array_interface__: ClassVar = {"shape": (1, 300), "typestr": "<f4", "data": (256, False), "version": 3}
 
     context = ExecutionContext(opened(RecordingDriver()), (X,), (Y,), {})
-    with pytest.raises(InputError, match="takes arrays in host memory"):
+    with pytest.raises(InputError, match="runs by TensorRT and takes arrays in host memory"):
         context.execute({"x": OnGpu()})

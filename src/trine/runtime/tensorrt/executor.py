@@ -94,6 +94,7 @@ class TensorRTSession:
     """One caller's context, stream and device memory. Not to be shared between threads at one time."""
 
     writes_in_place = False
+    where = "by TensorRT"  # for the message to callers with arrays on the GPU
 
     def __init__(self, executor: TensorRTExecutor) -> None:
         self._executor, self._driver = executor, executor.driver
