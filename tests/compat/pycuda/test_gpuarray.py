@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
-import trine.compat.pycuda.autoinit  # noqa: F401  # makes a context current
 from trine.compat.pycuda import driver, gpuarray
 from trine.errors import UnsupportedError
+
+
+@pytest.fixture(autouse=True)
+def context() -> Iterator[driver.Context]:
+    """A context of this test's own: that of pycuda.autoinit may have been popped by another test in this process."""
+    driver.init()
+    context = driver.Device(0).make_context()
+    yield context
+    context.pop()
 
 
 def test_values_go_in_and_come_out() -> None:
