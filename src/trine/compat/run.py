@@ -1,7 +1,8 @@
 """Runs a program that uses tensorrt, torch2trt or pycuda, as it is: ``python -m trine.compat.run [--era 8] script.py``.
 
 Its imports of these packages find trine's, whether or not the real ones are installed. So do its imports of cuda-python
-where that cannot work: where it is not installed, or NVIDIA's driver is not; ``--cuda`` decides otherwise.
+where that cannot work: where it is not installed, or NVIDIA's driver is not; ``--cuda`` decides otherwise. PyTorch's
+``.cuda()`` and ``device="cuda"`` give tensors in host memory then.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 from trine.compat import cuda_works, install_as
+from trine.compat.torch_cuda import use_host_memory
 from trine.errors import ConfigError
 
 __all__ = ["main"]
@@ -28,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         choices=("auto", "host", "real"),
         default="auto",
         help="what `import cuda` finds: trine's stand-in over host memory, the installed package, or (auto) the "
-        "installed one where it can work",
+        "installed one where it can work; with the stand-in, PyTorch's .cuda() means host memory too",
     )
     parser.add_argument("-m", dest="module", metavar="MODULE", help="run a module instead of a script")
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="script.py …", help="the script and its arguments")
@@ -43,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.path.insert(0, str(folder))  # before cuda is looked for: the program may bring its own
         if options.cuda == "host" or (options.cuda == "auto" and not cuda_works()):
             install_as("cuda")  # before PyTorch, which looks for it
+            use_host_memory()
         install_as("torch2trt")
     except ConfigError as err:
         print(f"error: {err}", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""The torch2trt part of the tutorial that trine grew from, from its first line to its last.
+"""The torch2trt part of the tutorial that trine grew from, from its first line to its last, as it is.
 
-Changed from it: the imports, ``.cuda()`` and the pretrained weights, which would have to be fetched.
+Its pretrained weights, which would have to be fetched, are random ones in torchvision's cache.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision_shim  # noqa: F401  # before torchvision
+from torchvision.models import AlexNet_Weights, alexnet
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -18,14 +21,14 @@ PROGRAM = """
 import torchvision_shim
 
 import torch
-from trine.compat.torch2trt import torch2trt
+from torch2trt import torch2trt
 from torchvision.models.alexnet import alexnet
 
 # create some regular pytorch model...
-model = alexnet().eval()
+model = alexnet(pretrained=True).eval().cuda()
 
 # create example data
-x = torch.ones((1, 3, 224, 224))
+x = torch.ones((1, 3, 224, 224)).cuda()
 
 # convert to TensorRT feeding sample data as input
 model_trt = torch2trt(model, [x])
@@ -38,13 +41,13 @@ print(torch.max(torch.abs(y - y_trt)))
 
 torch.save(model_trt.state_dict(), 'alexnet_trt.pth')
 
-from trine.compat.torch2trt import TRTModule
+from torch2trt import TRTModule
 
 model_trt = TRTModule()
 model_trt.load_state_dict(torch.load('alexnet_trt.pth'))
 
-import trine.compat.tensorrt as trt
-from trine.compat.torch2trt import tensorrt_converter
+import tensorrt as trt
+from torch2trt import tensorrt_converter
 
 @tensorrt_converter('torch.nn.ReLU.forward')
 def convert_ReLU(ctx):
@@ -61,10 +64,15 @@ print(torch.max(torch.abs(y - torch2trt(model, [x])(x))))
 
 @pytest.mark.slow
 def test_the_tutorial_s_torch2trt_part_runs(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    torch.save(alexnet().state_dict(), checkpoints / AlexNet_Weights.DEFAULT.url.rpartition("/")[2])
+    (tmp_path / "program.py").write_text(PROGRAM)
+    path = f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-m", "trine.compat.run", "program.py"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"},
+        env={**os.environ, "PYTHONPATH": path, "TORCH_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=600,
