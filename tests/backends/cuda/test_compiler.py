@@ -13,7 +13,7 @@ pytest.importorskip("triton", reason="compiles kernels with Triton, which is not
 
 from trine.backends.cuda import compiler
 from trine.backends.cuda.compiler import KernelCache, kernel_key
-from trine.backends.cuda.kernels.conv import ImplicitGemmConv
+from trine.backends.cuda.kernels.conv_launch import ImplicitGemmConv
 from trine.backends.cuda.target import TARGETS, target_named
 from trine.runtime.cuda.plan import Kernel
 

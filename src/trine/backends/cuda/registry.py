@@ -14,13 +14,14 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
     """Imports Triton. ``compiled_elsewhere``: whether kernels may be at hand that this Triton cannot compile."""
     from trine.backends.cuda.kernels import (
         attention,
-        conv,
         conv_gluon,
+        conv_launch,
         depthwise,
         gather_rows,
-        gemm,
         gemm_gluon,
+        gemm_launch,
         gemm_tma,
+        gemv,
         layer_norm,
         pointwise,
         pool,
@@ -33,9 +34,10 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
     if compiled_elsewhere:
         hopper = (gemm_gluon.HopperGemm(True), conv_gluon.HopperConv(True))
     modules = (
-        gemm,
+        gemm_launch,
+        gemv,
         gemm_tma,
-        conv,
+        conv_launch,
         depthwise,
         attention,
         layer_norm,

@@ -91,6 +91,16 @@ class TestEpilogues:
         body = "a = Conv(x, w)\ny = Add(a, r)"
         agrees(build(f"{IMAGE}, float[n,1,9,10] r", "float y", body, w=weights(4, 6, 1, 1)))
 
+    @pytest.mark.parametrize(
+        ("residual", "shape"),
+        [("g = Softmax(r)\nt = Transpose<perm=[0,2,1]>(g)", (4,)), ("t = MatMul(x, v)", (6, 1))],
+        ids=["turned", "one for each row"],
+    )
+    def test_residual_that_is_not_read_in_whole_rows_stays(self, residual: str, shape: tuple[int, ...]) -> None:
+        body = f"m = MatMul(x, w)\n{residual}\ny = Add(m, t)"
+        made = agrees(build("float[1,5,6] x, float[1,4,5] r", "float y", body, w=weights(6, 4), v=weights(*shape)))
+        assert all(group.epilogue.residual is None for group in made.groups if isinstance(group, Gemm))
+
     def test_reduction_takes_an_activation(self) -> None:
         body = "a = GlobalAveragePool(x)\nb = Sigmoid(a)\ny = Mul(b, x)"
         made = agrees(build(IMAGE, "float y", body))

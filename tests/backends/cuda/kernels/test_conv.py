@@ -11,7 +11,7 @@ from backends.cuda.compiling import ALL_TARGETS, compile_group, every_kernel
 from backends.cuda.interpret import check_group
 
 from trine.backends.cuda.groups import Activation, Buffer, Conv, Epilogue, Prologue, View, contiguous_strides
-from trine.backends.cuda.kernels.conv import ImplicitGemmConv
+from trine.backends.cuda.kernels.conv_launch import ImplicitGemmConv
 from trine.backends.cuda.target import TARGETS
 
 SM90 = TARGETS["sm_90"]

@@ -20,8 +20,9 @@ from trine.backends.cuda.groups import (
     View,
     contiguous_strides,
 )
-from trine.backends.cuda.kernels.gemm import FewRows, GemmTiles
+from trine.backends.cuda.kernels.gemm_launch import GemmTiles
 from trine.backends.cuda.kernels.gemm_tma import TmaGemm
+from trine.backends.cuda.kernels.gemv import FewRows
 from trine.backends.cuda.target import TARGETS
 
 SM90 = TARGETS["sm_90"]

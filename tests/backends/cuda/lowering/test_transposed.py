@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pass_checks import build
 
 from trine.backends.cuda.groups import Conv
-from trine.backends.cuda.kernels import conv
+from trine.backends.cuda.kernels import conv_launch
 from trine.backends.cuda.lowering import Lowered
 from trine.backends.cuda.target import target_named
 
@@ -100,7 +100,7 @@ def test_kernels_take_it() -> None:
     checked = 0
     for group in made.groups:
         if isinstance(group, Conv):
-            tactic = next(each for each in conv.TACTICS if each.supports(group, target))
+            tactic = next(each for each in conv_launch.TACTICS if each.supports(group, target))
             check_group(tactic, group, target, tactic.configurations(group, target)[0], rtol=1e-4, atol=1e-4)
             checked += 1
     assert checked
@@ -110,5 +110,5 @@ def test_kernels_take_it() -> None:
 def test_kernels_compile(target: object) -> None:
     made = transposed("strides = [2, 2], pads = [1, 1, 1, 1]", (4, 4), precision="fp16", tolerance=3e-3)
     group = next(each for each in made.groups if isinstance(each, Conv))
-    tactic = next(each for each in conv.TACTICS if each.supports(group, target))
+    tactic = next(each for each in conv_launch.TACTICS if each.supports(group, target))
     compile_group(tactic, group, target)

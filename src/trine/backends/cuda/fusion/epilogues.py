@@ -168,6 +168,8 @@ class _Parts:
         turned = self.in_axes(view)
         if turned is None or turned.dtype not in _FLOATS:
             return None
+        if turned.strides[-1] != 1 and turned.shape[-1] != 1:
+            return None  # kernels read whole rows of it
         return {**matched, "epilogue": replace(epilogue, residual=turned)}
 
     def _scaled(self, matched: _Fields, other: Expr, divide: bool) -> _Fields | None:

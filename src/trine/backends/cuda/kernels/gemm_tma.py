@@ -13,7 +13,7 @@ import triton.language as tl
 
 from trine.backends.cuda.groups import ITEM_BYTES, Gemm, Group, View
 from trine.backends.cuda.kernels.activations import activate
-from trine.backends.cuda.kernels.gemm import epilogue_constants, in_units, refusals
+from trine.backends.cuda.kernels.gemm_operands import epilogue_constants, in_units, refusals
 from trine.backends.cuda.kernels.operands import launch_of, power_of_two
 from trine.backends.cuda.tactic import Argument, Launch, Scalar, TensorMap
 from trine.backends.cuda.target import Target

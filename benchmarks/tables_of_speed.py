@@ -1,0 +1,179 @@
+"""Tables of time: on CPUs, on NVIDIA GPUs, beside peers."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from table_text import load, markdown, measured_on, milliseconds
+
+__all__ = ["call_overhead", "cold_start", "cpu_peers", "cuda_peers", "cuda_sizes", "cuda_trine"]
+
+
+def cpu_peers(results: Path) -> str | None:
+    """Every model, batch and precision: milliseconds of all, and the ratio."""
+    found = load(results, "cpu_peers")
+    if found is None:
+        return None
+    rows = []
+    for entry in found["models"]:
+        if not entry["available"]:
+            continue
+        times = entry["times"]
+
+        def cell(name: str, times: dict[str, Any] = times) -> str:
+            if name not in times:
+                return "-"
+            time = times[name]
+            return f"{time['median_ms']:.1f} ({time['p10_ms']:.1f}-{time['p90_ms']:.1f})"
+
+        openvino = min(
+            (name for name in ("openvino", "openvino latency") if name in times),
+            key=lambda name, times=times: times[name]["median_ms"],
+        )
+        rows.append(
+            [
+                f"{entry['model']}, {entry['precision']}, batch {entry['batch']}",
+                cell("trine"),
+                cell("onnxruntime"),
+                cell(openvino),
+                f"**{entry['ratio']:.2f}**",
+                entry["tactic"],
+            ]
+        )
+    header = ("model", "trine, ms", "ONNX Runtime, ms", "OpenVINO, ms", "trine / best", "trine's tactic")
+    packages = ("openvino", "onnxruntime", "torch", "torchvision")
+    missing = sorted({f"{e['precision']}: {e['reason']}" for e in found["models"] if not e["available"]})
+    notes = [f"Medians, with the 10th and 90th percentile. {found['threads']} threads; {measured_on(found, packages)}"]
+    notes += [f"Not measured: {text}." for text in missing]
+    return markdown(header, rows) + "\n\n" + "\n".join(notes)
+
+
+def call_overhead(results: Path) -> str | None:
+    """What a call of trine adds to the backend's own."""
+    found = load(results, "cpu_peers")
+    if found is None or not found["call_overhead"]:
+        return None
+    rows = [
+        [
+            entry["tactic"],
+            f"{min(t['median_ms'] for c, t in entry['times'].items() if c.startswith('backend')) * 1e3:.1f}",
+            *(f"{entry['added_us'][call]:+.1f}" for call in ("engine(x)", "context.execute")),
+        ]
+        for entry in found["call_overhead"]
+    ]
+    return markdown(("backend", "its own call, µs", "`engine(x)` adds, µs", "`context.execute` adds, µs"), rows)
+
+
+def cold_start(results: Path) -> str | None:
+    """From a new process to its first answer."""
+    found = load(results, "cold_start")
+    if found is None:
+        return None
+    rows = []
+    for entry in found["models"]:
+        seconds = {kind: f"{time['median_ms'] / 1e3:.2f}" for kind, time in entry["times"].items()}
+        rows.append(
+            [
+                entry["model"],
+                *(seconds[kind] for kind in ("trine", "trine tiered", "pytorch", "pytorch tuned")),
+                *(f"**{entry['times_sooner'][kind]:.1f}x**" for kind in ("trine", "trine tiered")),
+            ]
+        )
+    header = ("model", "trine, s", "tiered, s", "PyTorch, s", "PyTorch tuned, s", "trine is sooner", "tiered is sooner")
+    note = f"Medians of {found['rounds']} processes each; {measured_on(found, ('torch', 'torchvision'))}"
+    return markdown(header, rows) + "\n\n" + note
+
+
+def cuda_peers(results: Path) -> str | None:
+    """Every model and batch on a GPU: milliseconds of all, images a second, and the ratio."""
+    found = load(results, "cuda_peers")
+    if found is None:
+        return None
+    rows, speedups = [], []
+    for cell in found["cells"]:
+        times = cell["times"]
+        peers = {name: time for name, time in times.items() if name != "trine"}
+        if "trine" not in times or not peers:
+            continue
+        best = min(peers, key=lambda name, peers=peers: peers[name]["median_ms"])
+        mine, theirs = times["trine"], peers[best]
+        speedups.append(theirs["median_ms"] / mine["median_ms"])
+        rows.append(
+            [
+                f"{cell['model']}, batch {cell['batch']}",
+                milliseconds(mine),
+                f"{cell['batch'] / mine['median_ms'] * 1e3:,.0f}",
+                milliseconds(theirs),
+                best,
+                f"**{speedups[-1]:.2f}**",
+                f"{cell['trine_relative_error']:.1e}",
+                f"{cell['eager_relative_error']:.1e}",
+            ]
+        )
+    mean = statistics.geometric_mean(speedups)
+    hardware, versions = found["hardware"], found["versions"]
+    header = (
+        *("model", "trine, ms", "images/s", "best peer, ms", "which", "times faster"),
+        *("trine's error", "PyTorch fp16's"),
+    )
+    notes = (
+        f"Medians, with the 10th and 90th percentile. Geometric mean of the {len(rows)} rows: {mean:.2f} times faster; "
+        f"the lowest {min(speedups):.2f}. Errors: largest difference from PyTorch in fp32 over the largest answer.\n"
+        f"{hardware['gpu']}; torch {versions['torch']}, triton {versions['triton']}, CUDA {versions['cuda']}, "
+        f"cuDNN {versions['cudnn']}; {found['date']}."
+    )
+    return markdown(header, rows) + "\n\n" + notes
+
+
+def cuda_trine(results: Path) -> str | None:
+    """trine by itself on a GPU: milliseconds, images a second, and the sum of its groups' floors."""
+    found = load(results, "cuda_trine")
+    if found is None:
+        return None
+    floors = {
+        (cell["model"], bucket["rows"]): bucket["floor_us"] / 1e3
+        for cell in found["cells"]
+        if cell["build"]
+        for bucket in cell["build"]["buckets"]
+    }
+    cells = sorted(found["cells"], key=lambda cell: (cell["model"], cell["batch"]))
+    rows = [
+        [
+            f"{cell['model']}, batch {cell['batch']}",
+            milliseconds(cell["times"]["trine"]),
+            f"{cell['batch'] / cell['times']['trine']['median_ms'] * 1e3:,.0f}",
+            f"{floors[cell['model'], cell['batch']]:.3f}",
+            f"{cell['trine_relative_error']:.1e}",
+            f"{cell['eager_relative_error']:.1e}",
+        ]
+        for cell in cells
+    ]
+    header = ("model", "trine, ms", "images/s", "floor, ms", "trine's error", "PyTorch fp16's")
+    failed = f"\nFailed in that run: {', '.join(sorted(found['failures']))}." if found["failures"] else ""
+    return f"{markdown(header, rows)}\n\n{found['hardware']['gpu']}; {found['date']}.{failed}"
+
+
+def cuda_sizes(results: Path) -> str | None:
+    """Engine files for GPUs beside their networks' weights."""
+    found = load(results, "cuda_sizes")
+    if found is None:
+        return None
+    rows = [
+        [
+            row["network"],
+            f"{row['fp16_weight_bytes'] / 1e6:,.1f}",
+            f"{row['file_bytes'] / 1e6:,.1f}",
+            f"**{row['file_bytes'] / row['fp16_weight_bytes']:.2f}**",
+            f"{row['kernels']}",
+            f"{row['live_bytes'] / 1e6:,.1f}",
+            f"{row['arena_bytes'] / row['live_bytes']:.2f}",
+        ]
+        for row in found["rows"]
+    ]
+    header = (
+        *("network", "fp16 weights, MB", "engine file, MB", "times the weights", "kernels"),
+        *(f"largest live set at {found['buckets'][-1]}, MB", "memory for activations, times that"),
+    )
+    return f"{markdown(header, rows)}\n\nFor {found['target']}, buckets for {found['buckets']} rows; {found['date']}."
