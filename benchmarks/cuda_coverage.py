@@ -34,8 +34,8 @@ def check_one(name: str, threads: int) -> dict[str, Any]:
     from sweep_models import make_network, pictures
 
     from trine.backends.cuda.choose import Chooser
-    from trine.backends.cuda.compiler import KernelCache
     from trine.backends.cuda.cpu_group import CpuGroup
+    from trine.backends.cuda.kernel_cache import KernelCache
     from trine.backends.cuda.lower_buckets import lower_buckets
     from trine.backends.cuda.reference_executor import ReferenceExecutor
     from trine.backends.cuda.target import target_named

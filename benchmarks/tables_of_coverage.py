@@ -66,9 +66,7 @@ def cuda_coverage(results: Path) -> str | None:
     counts = [[label, str(passed), str(run), str(total)] for label, passed, run, total in counts_of(found, results)]
     text = markdown(("networks", "passed", "run", "in all"), counts)
     misses = [
-        f"| {name} | {one_line(entry['reason'])} |"
-        for name, entry in found["results"].items()
-        if not entry["passed"]
+        f"| {name} | {one_line(entry['reason'])} |" for name, entry in found["results"].items() if not entry["passed"]
     ]
     if misses:
         text += "\n\n" + "\n".join(["| not passed | reason |", "| --- | --- |", *misses])

@@ -103,7 +103,7 @@ class CudaTask(Task):
     def _compile(self, precision: str) -> tuple[CudaPlan, Executor]:
         from trine.backends.cuda.build import build_cuda_plan
         from trine.backends.cuda.choose import Chooser
-        from trine.backends.cuda.compiler import KernelCache
+        from trine.backends.cuda.kernel_cache import KernelCache
         from trine.backends.cuda.target import target_named
         from trine.backends.cuda.tuning_cache import SHIPPED, TuningCache
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from trine.backends.cuda.compiler import KernelCache, compile_all, kernel_key
+from trine.backends.cuda.compiler import compile_all
 from trine.backends.cuda.groups import Buffer, DepthwiseConv, Group
+from trine.backends.cuda.kernel_cache import KernelCache, kernel_key
 from trine.backends.cuda.memory_plan import plan_memory
 from trine.backends.cuda.records import tensor_map_record
 from trine.backends.cuda.reference import NUMPY_TYPES, Memory, run_group

@@ -18,8 +18,8 @@ from runtime.cuda.recording_driver import RecordingDriver
 
 from trine.backends.cuda.build import build_cuda_plan
 from trine.backends.cuda.choose import Choice
-from trine.backends.cuda.compiler import kernel_key
 from trine.backends.cuda.groups import Buffer, Group, View, with_views
+from trine.backends.cuda.kernel_cache import kernel_key
 from trine.backends.cuda.reference import NUMPY_TYPES, Memory, run_group
 from trine.backends.cuda.tactic import KernelSource, Launch, Pointer, Rows
 from trine.backends.cuda.target import target_named

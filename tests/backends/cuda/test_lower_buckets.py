@@ -9,7 +9,7 @@ from backends.cuda.played import Played
 from pass_checks import build
 
 from trine.backends.cuda.choose import Chooser
-from trine.backends.cuda.compiler import KernelCache
+from trine.backends.cuda.kernel_cache import KernelCache
 from trine.backends.cuda.target import target_named
 from trine.backends.cuda.tuning_cache import TuningCache
 

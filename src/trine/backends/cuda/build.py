@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from trine.backends.cuda.choose import Choice, Chooser
-from trine.backends.cuda.compiler import kernel_key
 from trine.backends.cuda.cost import floor_us, least_bytes, operations
 from trine.backends.cuda.cpu_group import CpuGroup
 from trine.backends.cuda.cpu_records import CpuRecorder, cpu_parts, only_cpu
 from trine.backends.cuda.groups import ITEM_BYTES, Buffer, View
+from trine.backends.cuda.kernel_cache import kernel_key
 from trine.backends.cuda.lower_buckets import lower_buckets
 from trine.backends.cuda.lowering import Lowered
 from trine.backends.cuda.memory_plan import Placement, plan_memory

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from trine.backends.cuda.compiler import KernelCache, compile_all, kernel_key
+from trine.backends.cuda.compiler import compile_all
 from trine.backends.cuda.groups import Group
+from trine.backends.cuda.kernel_cache import KernelCache, kernel_key
 from trine.backends.cuda.registry import all_tactics
 from trine.backends.cuda.signature import group_signature
 from trine.backends.cuda.tactic import CudaTactic, Launch

@@ -1,40 +1,26 @@
-"""From a KernelSource to machine code, with a cache on disk. Needs Triton only for what the caches do not hold.
-
-The key of a kernel is made of the text of its functions and everything it is compiled with, not of Triton's version: a
-kernel that was compiled elsewhere, with a newer Triton, serves where only an older one is installed.
-"""
+"""From a KernelSource to machine code, by Triton, in several processes; what a cache holds is not compiled."""
 
 from __future__ import annotations
 
-import base64
 import concurrent.futures
 import concurrent.futures.process
 import contextlib
-import functools
-import hashlib
-import inspect
-import json
-import logging
 import multiprocessing
 import os
 import re
 import sys
-import tempfile
 import types
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from trine.backends.cuda.kernel_cache import KernelCache, kernel_key, plain_value
 from trine.backends.cuda.tactic import KernelSource
 from trine.backends.cuda.target import Target
 from trine.errors import MissingDependencyError
 from trine.runtime.cuda.plan import Kernel
 
-__all__ = ["KernelCache", "compile_all", "compile_kernel", "kernel_key"]
-
-log = logging.getLogger(__name__)
+__all__ = ["compile_all", "compile_kernel"]
 
 _POINTER_BYTES = {"i32": "i32", "i64": "i64", "fp32": "fp32"}
 
@@ -48,112 +34,6 @@ class _Job:
     text: str  # of a generated function; empty for those in files
     source: KernelSource
     capability: int
-
-
-class KernelCache:
-    """Compiled kernels in folders: ``folder`` is read and written, ``more`` are only read.
-
-    Files are written whole or not at all; two processes may share a folder.
-    """
-
-    def __init__(self, folder: Path | None = None, more: Sequence[Path] = ()) -> None:
-        self.folder = folder
-        self._folders = [*([folder] if folder else []), *more]
-        self._memory: dict[str, Kernel] = {}
-
-    def get(self, key: str) -> Kernel | None:
-        """The kernel, or None if it is in no folder."""
-        if key not in self._memory:
-            for folder in self._folders:
-                kernel = _read_kernel(folder / f"{key}.json")
-                if kernel is not None:
-                    self._memory[key] = kernel
-                    break
-        return self._memory.get(key)
-
-    def put(self, key: str, kernel: Kernel) -> None:
-        """Keep it, on disk too if there is a folder to write to."""
-        self._memory[key] = kernel
-        if self.folder is None:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.folder, delete=False, suffix=".part") as file:
-            file.write(_kernel_to_json(kernel))
-        Path(file.name).replace(self.folder / f"{key}.json")
-
-
-def _kernel_to_json(kernel: Kernel) -> str:
-    fields = {name: getattr(kernel, name) for name in kernel.__dataclass_fields__}
-    return json.dumps({**fields, "cubin": base64.b64encode(zlib.compress(kernel.cubin)).decode()})
-
-
-def _read_kernel(path: Path) -> Kernel | None:
-    """None for one that is not there or is damaged: it is compiled anew, and the file replaced."""
-    try:
-        fields = json.loads(path.read_text())
-        return Kernel(
-            **{
-                **fields,
-                "cubin": zlib.decompress(base64.b64decode(fields["cubin"])),
-                "parameters": tuple(fields["parameters"]),
-                "cluster": tuple(fields["cluster"]),
-            }
-        )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, zlib.error) as err:
-        log.warning("kernel cache: %s is damaged (%s); compiling it anew", path, err)
-        return None
-
-
-def _definition(function: Any) -> str:
-    """The text of a jitted function, of those of ours that it calls, and the constants that they name."""
-    found: dict[str, str] = {}
-    waiting = [function]
-    while waiting:
-        current = waiting.pop()
-        plain = current.fn
-        name = f"{plain.__module__}.{plain.__name__}"
-        if name in found:
-            continue
-        found[name] = getattr(current, "generated_source", "") or _source_text(plain)
-        for word in set(re.findall(r"[A-Za-z_]\w*", found[name])) & plain.__globals__.keys():
-            value = plain.__globals__[word]
-            if getattr(getattr(value, "fn", None), "__module__", "").startswith("trine."):
-                waiting.append(value)
-            elif isinstance(_plain(value), int | float | str):
-                found[f"{plain.__module__}.{word}"] = repr(_plain(value))
-    return "\0".join(f"{name}\0{found[name]}" for name in sorted(found) if not name.endswith("__"))
-
-
-@functools.cache
-def _source_text(function: Callable[..., Any]) -> str:
-    return inspect.getsource(function)
-
-
-def kernel_key(source: KernelSource, target: Target) -> str:
-    """A name for what compiling ``source`` for ``target`` gives: 32 hexadecimal digits."""
-    parts = [
-        _definition(source.function),
-        source.function.fn.__name__,
-        json.dumps(
-            [
-                dict(source.signature),
-                {name: _plain(value) for name, value in source.constants.items()},
-                source.num_warps,
-                source.num_stages,
-                sorted(source.divisible),
-                dict(source.options),
-            ],
-            default=str,
-        ),
-        target.name,
-    ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
-def _plain(value: Any) -> Any:
-    return getattr(value, "value", value)
 
 
 def compile_kernel(source: KernelSource, target: Target) -> Kernel:
@@ -329,7 +209,7 @@ def _collect(
 def _job(source: KernelSource, target: Target) -> _Job:
     function = source.function.fn
     text = getattr(source.function, "generated_source", "")
-    constants = {name: _plain(value) for name, value in source.constants.items()}
+    constants = {name: plain_value(value) for name, value in source.constants.items()}
     return _Job(
         function.__module__,
         function.__name__,
