@@ -142,8 +142,11 @@ class CudaTask(Task):
         plan = built.plan
         self._warn(plan)
         if timer is not None:
+            from trine.backends.cuda.early_starts import choose_early_starts
             from trine.runtime.cuda.executor import CudaExecutor
 
+            self.stages.detail("try launches that start early")
+            plan = choose_early_starts(plan, lambda each: CudaExecutor(each, self.inputs, self.outputs))
             return plan, CudaExecutor(plan, self.inputs, self.outputs)
         from trine.backends.cuda.reference_executor import ReferenceExecutor
 

@@ -17,7 +17,8 @@ def inspect_cuda_plans(plans: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Keys: target, precision, device_name ("" where no kernel was timed), versions, kernels, kernel_bytes, weight_bytes,
     cpu_parts, buckets. A CPU part's, which has no kernels: nodes (name, op, reason of each), operators (how many of
-    each), bytes. A bucket's: rows, launches, cpu_steps (how often the CPU computes a part), arena_bytes, latency_us
+    each), bytes. A bucket's: rows, launches, early (whether they are started before those that they wait for have
+    ended), cpu_steps (how often the CPU computes a part), arena_bytes, latency_us
     (the sum of its groups; None unless all were timed), floor_us, groups. A group's: name, kind ("CPU" for a part on
     the CPU), tactic, configuration, latency_us, bytes, operations, floor_us, share (of the floor in the latency; 1 is
     as fast as the GPU allows).
@@ -62,6 +63,7 @@ def _bucket(bucket: Bucket) -> dict[str, Any]:
     return {
         "rows": bucket.rows,
         "launches": len(bucket.launches),
+        "early": bucket.early,
         "cpu_steps": len(bucket.cpu_steps),
         "arena_bytes": bucket.arena_bytes,
         "latency_us": None if None in latencies else round(sum(latencies), 3),

@@ -28,6 +28,9 @@ class FakeBindings:
     )
     CUDA_KERNEL_NODE_PARAMS = SimpleNamespace
     CUkernelNodeAttrID = SimpleNamespace(CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION="cluster")
+    CUgraphEdgeData = SimpleNamespace
+    CUgraphDependencyType = SimpleNamespace(CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC=1)
+    CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC = 1
     CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES="shared")
 
     def __init__(self, gpus: int = 1, capability: tuple[int, int] = (9, 0)) -> None:

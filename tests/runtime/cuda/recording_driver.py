@@ -29,6 +29,7 @@ class Node:
     shared_bytes: int
     values: tuple[bytes, ...]
     after: list[Node]
+    early: bool = False
 
 
 @dataclass
@@ -207,10 +208,12 @@ class RecordingDriver:
         shared_bytes: int,
         parameters: ParameterBlock,
         cluster: tuple[int, int, int] = (1, 1, 1),
+        early: bool = False,
     ) -> Node:
-        self._note("add_kernel", function)
+        self._note("add_kernel", function, early)
+        assert not early or len(after) == 1
         assert all(any(node is known for known in graph.nodes) for node in after)
-        node = Node(function, grid, threads, shared_bytes, copied(parameters), list(after))
+        node = Node(function, grid, threads, shared_bytes, copied(parameters), list(after), early)
         graph.nodes.append(node)
         return node
 
@@ -232,7 +235,8 @@ class RecordingDriver:
         self._note("update_kernel", function)
         before = executable.nodes[id(node)]
         assert (before.function, before.threads, before.shared_bytes) == (function, threads, shared_bytes)
-        executable.nodes[id(node)] = Node(function, grid, threads, shared_bytes, copied(parameters), before.after)
+        values = copied(parameters)
+        executable.nodes[id(node)] = Node(function, grid, threads, shared_bytes, values, before.after, before.early)
 
     def launch(self, executable: Executable, stream: Any) -> None:
         self._note("launch", int(stream))

@@ -157,3 +157,23 @@ def test_clusters_are_said_to_the_graph(bindings, cluster, said):
     block = ParameterBlock([bytes(8)])
     Driver().add_kernel("graph", [], "function", (4, 1, 1), 128, 0, block, cluster)
     assert names(bindings).count("cuGraphKernelNodeSetAttribute") == said
+
+
+def test_a_launch_that_starts_early_has_an_edge_of_its_own(bindings):
+    block = ParameterBlock([bytes(8)])
+    bindings.answer("cuGraphAddKernelNode", "second")
+    Driver().add_kernel("graph", ["first"], "function", (4, 1, 1), 128, 0, block, early=True)
+    ((_, added),) = [call for call in bindings.calls if call[0] == "cuGraphAddKernelNode"]
+    assert added[1:3] == ([], 0)
+    ((_, (graph, before, after, edges, count)),) = [call for call in bindings.calls if "AddDependencies" in call[0]]
+    assert (graph, before, after, count) == ("graph", ["first"], ["second"], 1)
+    assert (edges[0].type, edges[0].from_port) == (1, 1)
+
+
+def test_a_driver_without_early_starts_says_so(bindings, monkeypatch):
+    def missing(*args):
+        raise RuntimeError('Function "cuGraphAddDependencies_v2" not found')
+
+    monkeypatch.setattr(bindings, "cuGraphAddDependencies_v2", missing, raising=False)
+    with pytest.raises(DeviceError, match=r"since CUDA 12\.3"):
+        Driver().add_kernel("graph", ["first"], "function", (4, 1, 1), 128, 0, ParameterBlock([bytes(8)]), early=True)

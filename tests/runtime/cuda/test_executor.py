@@ -2,13 +2,14 @@
 
 import gc
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from runtime.cuda.recording_driver import RecordingDriver
 from runtime.cuda.sample_plans import STAND_INS, WIDTH, X, Y, answer, plan, rows_of
 
-from trine.errors import ConfigError, DeviceLostError, DeviceMemoryError, InputError, NoDeviceError
+from trine.errors import ConfigError, DeviceError, DeviceLostError, DeviceMemoryError, InputError, NoDeviceError
 from trine.runtime.cuda.executor import CudaExecutor
 
 ROW = WIDTH * 4  # bytes
@@ -388,3 +389,42 @@ def test_an_executor_that_is_forgotten_frees_its_weights(driver):
     del executor
     gc.collect()
     assert driver.nothing_is_held()
+
+
+@pytest.mark.parametrize("able", [(True, True, True), (True, False, True), (False, False, False)])
+@pytest.mark.parametrize("early", [True, False])
+def test_launches_start_early_where_their_kernels_wait(driver, able, early):
+    sample = plan(4)
+    kernels = tuple(replace(each, waits=waits) for each, waits in zip(sample.kernels, able, strict=True))
+    made = replace(sample, kernels=kernels, buckets=(replace(sample.buckets[0], early=early),))
+    x = rows_of(3)
+    np.testing.assert_array_equal(run(CudaExecutor(made, (X,), (Y,), driver=driver).open_session(), x), answer(x))
+    found = [call[2] for call in driver.calls if call[0] == "add_kernel"]
+    assert found == [False, early and able[1], early and able[2]]  # the first waits for nothing
+
+
+def test_a_driver_that_cannot_start_launches_early_runs_them_one_after_another():
+    class Old(RecordingDriver):
+        def add_kernel(self, *given):
+            if given[-1] is True:
+                raise DeviceError("cuda:0: no such function; launches start early since CUDA 12.3")
+            return super().add_kernel(*given)
+
+    sample, driver = plan(4), Old(STAND_INS)
+    kernels = tuple(replace(each, waits=True) for each in sample.kernels)
+    made = replace(sample, kernels=kernels, buckets=(replace(sample.buckets[0], early=True),))
+    executor = CudaExecutor(made, (X,), (Y,), driver=driver)
+    for seed in range(2):
+        x = rows_of(4, seed)
+        np.testing.assert_array_equal(run(executor.open_session(), x), answer(x))
+    assert len(driver.graphs) == 3  # the first was given up, and it was not tried again
+    executor.close()
+    assert driver.nothing_is_held()
+
+
+def test_calls_are_timed(driver):
+    session = executor_of(driver, 4).open_session()
+    run(session, rows_of(4))
+    before = driver.count("launch")
+    assert session.time_calls(4, 5) == 100.0  # the driver says that half a millisecond passed
+    assert driver.count("launch") - before == 5

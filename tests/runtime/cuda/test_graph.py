@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trine.runtime.cuda.graph import dependencies
+from trine.runtime.cuda.graph import dependencies, early_starts
 from trine.runtime.cuda.plan import LaunchRecord
 
 spans = st.lists(
@@ -68,3 +68,17 @@ def test_memory_that_is_used_again_waits_for_its_readers():
 
 def test_touching_ends_are_no_conflict():
     assert dependencies([launch([], [(0, 8)]), launch([], [(8, 16)])]) == [[], []]
+
+
+@given(launches, st.data())
+def test_only_chains_of_kernels_that_wait_start_early(records, data):
+    waits = dependencies(records)
+    able = data.draw(st.lists(st.booleans(), min_size=len(records), max_size=len(records)))
+    for index, early in enumerate(early_starts(waits, able)):
+        behind = [other for other, before in enumerate(waits) if waits[index] and waits[index][0] in before]
+        assert early == (able[index] and len(waits[index]) == 1 and behind == [index])
+
+
+def test_a_chain_starts_early_and_branches_do_not():
+    waits = [[], [0], [1], [1], [2, 3], [4]]
+    assert early_starts(waits, [True] * 6) == [False, True, False, False, False, True]

@@ -29,12 +29,14 @@ MAP = {
 def rich_plan():
     """With every kind of argument."""
     sample = plan(1, 4)
-    kernel = Kernel("map", "map", b"code 3", 9000, 128, ("tensormap", "i64", "fp32", "pointer"), 2, (2, 1, 1))
+    takes = ("tensormap", "i64", "fp32", "pointer")
+    kernel = Kernel("map", "map", b"code 3", 9000, 128, takes, 2, (2, 1, 1), waits=True)
     launch = LaunchRecord(
         3, (2, 3, 4), (("tensormap", MAP), ("i64", -(2**40)), ("fp32", float("-inf")), ("arena", 0)), (), (), 0
     )
-    buckets = tuple(replace(each, launches=(*each.launches, launch)) for each in sample.buckets)
-    return replace(sample, kernels=(*sample.kernels, kernel), buckets=buckets)
+    buckets = [replace(each, launches=(*each.launches, launch)) for each in sample.buckets]
+    buckets[1] = replace(buckets[1], early=True)
+    return replace(sample, kernels=(*sample.kernels, kernel), buckets=tuple(buckets))
 
 
 SAMPLE = rich_plan()
@@ -94,6 +96,8 @@ DAMAGES = {
     "tensor map of fp64": path("buckets", 0, "launches", 3, "arguments", 0, 1, "dtype")("fp64"),
     "tensor map without strides": path("buckets", 0, "launches", 3, "arguments", 0, 1, "strides")([]),
     "group of none": path(*LAUNCH, "group")(77),
+    "waits, a number": path("kernels", 3, "waits")(1),
+    "early, a word": path("buckets", 1, "early")("no"),
     "no buckets": path("buckets")([]),
     "bucket of no rows": path("buckets", 0, "rows")(0),
     "buckets out of order": path("buckets", 0, "rows")(5),

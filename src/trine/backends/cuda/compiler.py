@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trine.backends.cuda.dependent_launch import kernels_wait, waits
 from trine.backends.cuda.kernel_cache import KernelCache, kernel_key, plain_value
 from trine.backends.cuda.tactic import KernelSource
 from trine.backends.cuda.target import Target
@@ -64,7 +65,7 @@ def compile_kernel(source: KernelSource, target: Target) -> Kernel:
     options = {"num_warps": source.num_warps, "enable_fp_fusion": True, **source.options}  # said: its default changes
     if not source.gluon:
         options["num_stages"] = source.num_stages
-    with triton.knobs.compilation.scope():
+    with kernels_wait(target.capability), triton.knobs.compilation.scope():
         triton.knobs.compilation.disable_line_info = True  # with its PTX, three quarters of the machine code's file
         compiled = triton.compile(ast, target=GPUTarget("cuda", target.capability, 32), options=options)
     metadata = compiled.metadata
@@ -79,6 +80,7 @@ def compile_kernel(source: KernelSource, target: Target) -> Kernel:
         parameters=_parameters(source),
         null_pointers=_null_pointers(compiled.asm["ptx"], metadata.name, source),
         cluster=_cluster(metadata),
+        waits=waits(compiled.asm["ptx"]),
     )
 
 

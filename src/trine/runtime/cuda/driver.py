@@ -248,16 +248,34 @@ class Driver:
         shared_bytes: int,
         parameters: ParameterBlock,
         cluster: tuple[int, int, int] = (1, 1, 1),
+        early: bool = False,
     ) -> Any:
-        """A kernel node that runs after the nodes ``after``. The driver copies the parameters."""
+        """See GpuDriver."""
         params = self._node_parameters(function, grid, threads, shared_bytes, parameters)
-        node = self._call("cuGraphAddKernelNode", graph, list(after), len(after), params)
+        before = [] if early else list(after)
+        node = self._call("cuGraphAddKernelNode", graph, before, len(before), params)
+        if early:
+            self._start_early(graph, after, node)
         if cluster != (1, 1, 1):
             value = self.cu.CUkernelNodeAttrValue()
             value.clusterDim.x, value.clusterDim.y, value.clusterDim.z = cluster
             kind = self.cu.CUkernelNodeAttrID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
             self._call("cuGraphKernelNodeSetAttribute", node, kind, value)
         return node
+
+    def _start_early(self, graph: Any, after: Sequence[Any], node: Any) -> None:
+        """An edge for programmatic dependent launch. Raises DeviceError for a driver older than CUDA 12.3."""
+        edge = self.cu.CUgraphEdgeData()
+        edge.type = int(self.cu.CUgraphDependencyType.CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC)
+        edge.from_port = int(self.cu.CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC)
+        version_2 = "cuGraphAddDependencies_v2"  # the bindings of CUDA 12 call it that
+        add = version_2 if hasattr(self.cu, version_2) else "cuGraphAddDependencies"
+        try:
+            self._call(add, graph, list(after), [node] * len(after), [edge] * len(after), len(after))
+        except RuntimeError as err:  # the bindings' own: the driver has no such function
+            if isinstance(err, DeviceError):
+                raise
+            raise DeviceError(f"cuda:{self.ordinal}: {err}; launches start early since CUDA 12.3") from err
 
     def _node_parameters(
         self, function: Any, grid: tuple[int, int, int], threads: int, shared_bytes: int, parameters: ParameterBlock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import sys
 import threading
@@ -14,7 +15,14 @@ import numpy as np
 
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
-from trine.errors import ConfigError, DeviceError, DeviceLostError, EngineFormatError, NoDeviceError
+from trine.errors import (
+    ConfigError,
+    DeviceError,
+    DeviceLostError,
+    DeviceMemoryError,
+    EngineFormatError,
+    NoDeviceError,
+)
 from trine.runtime.cuda.cpu_parts import open_part
 from trine.runtime.cuda.driver import Driver
 from trine.runtime.cuda.gpu_driver import GpuDriver
@@ -25,6 +33,8 @@ from trine.runtime.cuda.session import CudaSession
 from trine.runtime.executor import Executor
 
 __all__ = ["CudaExecutor"]
+
+log = logging.getLogger(__name__)
 
 
 class CudaExecutor:
@@ -66,6 +76,7 @@ class CudaExecutor:
         self._waits: dict[tuple[int, int], list[list[int]]] = {}
         self._segments = [bucket.segments() for bucket in plan.buckets]
         self.cpu_parts: list[Executor] = [open_part(part, threads=0) for part in plan.cpu_parts]
+        self._can_start_early = True
         self._lock = threading.Lock()
         self._sessions: weakref.WeakSet[CudaSession] = weakref.WeakSet()
         with self.driver.current:
@@ -115,7 +126,16 @@ class CudaExecutor:
         key = (bucket_index, segment)
         if key not in self._waits:
             self._waits[key] = dependencies(launches)
-        return BucketGraph(self.driver, launches, self.plan.kernels, functions, self._waits[key], addresses)
+        given = (self.driver, launches, self.plan.kernels, functions, self._waits[key], addresses)
+        if self.plan.buckets[bucket_index].early and self._can_start_early:
+            try:
+                return BucketGraph(*given, early=True)
+            except (DeviceLostError, DeviceMemoryError):
+                raise
+            except DeviceError as err:  # built with a newer driver than this one
+                self._can_start_early = False
+                log.info("launches do not start early: %s", err)
+        return BucketGraph(*given)
 
     def open_session(self) -> CudaSession:
         """A line of execution with memory and a stream of its own."""

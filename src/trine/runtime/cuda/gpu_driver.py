@@ -141,8 +141,12 @@ class GpuDriver(Protocol):
         shared_bytes: int,
         parameters: ParameterBlock,
         cluster: tuple[int, int, int] = (1, 1, 1),
+        early: bool = False,
     ) -> Any:
-        """A kernel node that runs after the nodes ``after``. The driver copies the parameters."""
+        """A kernel node that runs after the nodes ``after``. The driver copies the parameters.
+
+        early: it is started when all blocks of the one node in ``after`` have begun, and waits for its end by itself.
+        """
         ...
 
     def instantiate(self, graph: Any) -> Any:

@@ -11,7 +11,7 @@ from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.cuda.parameters import Addresses, is_edge, pack_parameters
 from trine.runtime.cuda.plan import Kernel, LaunchRecord
 
-__all__ = ["BucketGraph", "GraphsOfBucket", "dependencies"]
+__all__ = ["BucketGraph", "GraphsOfBucket", "dependencies", "early_starts"]
 
 # A caller that goes round a few sets of buffers finds a graph for each; past that, the one longest unused is changed.
 _KEPT = 8
@@ -49,6 +49,20 @@ def _overlap(some: Sequence[tuple[str, int, int]], others: Sequence[tuple[str, i
     return any(a[0] == b[0] and a[1] < b[2] and b[1] < a[2] for a in some for b in others)
 
 
+def early_starts(waits: Sequence[Sequence[int]], can_wait: Sequence[bool]) -> list[bool]:
+    """Which launches may be started before those that they wait for have ended.
+
+    ``waits``: as ``dependencies`` gives it; ``can_wait``: whether a launch's kernel waits by itself. Chains only: what
+    one launch waits for, and nothing else does. A launch that waited has ended after all that it waited for, so that
+    what was left out of ``waits``, as it follows from others, still holds.
+    """
+    waiting = [0] * len(waits)
+    for before in waits:
+        for index in before:
+            waiting[index] += 1
+    return [able and len(before) == 1 and waiting[before[0]] == 1 for before, able in zip(waits, can_wait, strict=True)]
+
+
 class BucketGraph:
     """An executable graph. ``run`` sets what depends on the call only when it has changed since the last."""
 
@@ -60,24 +74,28 @@ class BucketGraph:
         functions: Sequence[Any],
         waits: Sequence[Sequence[int]],
         addresses: Addresses,
+        early: bool = False,
     ) -> None:
         """``functions``: the driver's handle for each kernel, loaded for those that the launches use. ``waits``: what
-        ``dependencies`` gives for the launches."""
+        ``dependencies`` gives for the launches. ``early``: start launches early where they can wait."""
         self._driver, self._kernels, self._functions = driver, kernels, functions
         self._addresses: Addresses | None = addresses
         self._edges: list[tuple[LaunchRecord, Any]] = []
         self._graph = driver.graph()
         try:
-            self._fill(launches, waits, addresses)
+            self._fill(launches, waits, addresses, early)
             self._executable = driver.instantiate(self._graph)
         except DeviceError:
             driver.destroy_graph(self._graph)
             raise
 
-    def _fill(self, launches: Sequence[LaunchRecord], waits: Sequence[Sequence[int]], addresses: Addresses) -> None:
+    def _fill(
+        self, launches: Sequence[LaunchRecord], waits: Sequence[Sequence[int]], addresses: Addresses, early: bool
+    ) -> None:
         driver = self._driver
         nodes: list[Any] = []
-        for record, before in zip(launches, waits, strict=True):
+        starts = early_starts(waits, [early and self._kernels[record.kernel].waits for record in launches])
+        for record, before, start in zip(launches, waits, starts, strict=True):
             kernel = self._kernels[record.kernel]
             block = pack_parameters(kernel, record, addresses, driver.encode_tensor_map)
             node = driver.add_kernel(
@@ -89,6 +107,7 @@ class BucketGraph:
                 kernel.shared_bytes,
                 block,
                 kernel.cluster,
+                start,
             )
             nodes.append(node)
             if is_edge(record):

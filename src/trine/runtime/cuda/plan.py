@@ -32,7 +32,8 @@ class Kernel:
 
     parameters: the type of each that the launch gives, in order: "pointer", "i32", "i64", "fp32" or "tensormap" (the
     128-byte descriptor, followed by its shape as i32 and strides as i64 where ``expanded`` says how many axes).
-    ``null_pointers``: how many null pointers end the parameter list (Triton's scratch memories).
+    ``null_pointers``: how many null pointers end the parameter list (Triton's scratch memories). ``waits``: whether it
+    begins by waiting for the launches before it, so that it may be started before they have ended.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Kernel:
     parameters: tuple[str, ...]
     null_pointers: int = 2
     cluster: tuple[int, int, int] = (1, 1, 1)
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,15 @@ class CpuStep:
 @dataclass(frozen=True)
 class Bucket:
     """Everything for calls of up to ``rows`` rows. groups: what the inspector shows of each group of launches:
-    name, kind, tactic, configuration, latency_us (or None), bytes and operations (the roofline)."""
+    name, kind, tactic, configuration, latency_us (or None), bytes and operations (the roofline). early: whether
+    launches are started before those that they wait for have ended, where their kernels can wait."""
 
     rows: int
     arena_bytes: int
     launches: tuple[LaunchRecord, ...]
     groups: tuple[Mapping[str, Any], ...] = ()
     cpu_steps: tuple[CpuStep, ...] = ()
+    early: bool = False
 
     def segments(self) -> tuple[tuple[LaunchRecord, ...], ...]:
         """The launches before, between and after the CPU's steps: one more than there are steps, some maybe empty."""

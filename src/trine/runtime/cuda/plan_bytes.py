@@ -50,7 +50,7 @@ def plan_to_bytes(plan: CudaPlan) -> bytes:
     weights = keep(memoryview(plan.weights).cast("B"))
     kernels = [
         {
-            **asdict(replace(kernel, cubin=b"")),
+            **_kernel_fields(kernel),
             "cubin": keep(zlib.compress(kernel.cubin, 9)),
             "cubin_bytes": len(kernel.cubin),
         }
@@ -79,10 +79,19 @@ def plan_to_bytes(plan: CudaPlan) -> bytes:
     return b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, bytes(-start % WEIGHT_ALIGNMENT), *blobs])
 
 
+def _kernel_fields(kernel: Kernel) -> dict[str, Any]:
+    fields = asdict(replace(kernel, cubin=b""))
+    if not kernel.waits:
+        del fields["waits"]
+    return fields
+
+
 def _bucket_fields(bucket: Bucket) -> dict[str, Any]:
     fields = asdict(bucket)
     if not bucket.cpu_steps:
         del fields["cpu_steps"]
+    if not bucket.early:
+        del fields["early"]
     return fields
 
 
@@ -204,6 +213,12 @@ def _natural(value: Any, limit: int = 2**62) -> int:
     return value
 
 
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, got {value!r}")
+    return value
+
+
 def _positive(value: Any, limit: int) -> int:
     return _natural(value - 1, limit - 1) + 1
 
@@ -222,6 +237,7 @@ def _kernel(fields: dict[str, Any], blob: Any) -> Kernel:
         parameters=kinds,
         null_pointers=_natural(fields["null_pointers"], 8),
         cluster=(cluster[0], cluster[1], cluster[2]),
+        waits=_truth(fields.get("waits", False)),
     )
 
 
@@ -281,7 +297,7 @@ def _bucket(fields: dict[str, Any], edges: _Edges) -> Bucket:
     given = [edge.place[1] for step in steps for edge in step.outputs if edge.place[0] == "output"]
     if not {number for number, (shape, _) in enumerate(edges.outputs) if shape is None} <= set(given):
         raise ValueError(f"the CPU gives outputs {given}, and others have no shape")
-    return Bucket(rows, arena, tuple(launches), groups, steps)
+    return Bucket(rows, arena, tuple(launches), groups, steps, _truth(fields.get("early", False)))
 
 
 def _single(value: Any) -> float:

@@ -209,6 +209,23 @@ class CudaSession:
             functions = self._executor.functions(bucket)
             return launch_times(self._driver, bucket, self._plan.kernels, functions, addresses, self.stream)
 
+    def time_calls(self, rows: int, calls: int) -> float:
+        """Microseconds of the GPU for a call of ``rows`` rows, on whatever the inputs hold; ``calls`` are queued one
+        behind the other, so that what it costs to queue one does not show."""
+        driver = self._driver
+        with driver.current:
+            before, after = driver.event(timing=True), driver.event(timing=True)
+            try:
+                driver.record(before, self.stream)
+                for _ in range(calls):
+                    self.run_device(self._staging.inputs, self._staging.outputs, rows, None)
+                driver.record(after, self.stream)
+                driver.synchronize(self.stream)
+                return driver.elapsed_ms(before, after) * 1e3 / calls
+            finally:
+                driver.destroy_event(before)
+                driver.destroy_event(after)
+
     def close(self) -> None:
         """Free the session's memory, once what it was given has run."""
         if self._closed:

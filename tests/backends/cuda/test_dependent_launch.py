@@ -1,0 +1,57 @@
+"""Kernels that begin by waiting: where the instructions go, and that ptxas takes them."""
+
+import pytest
+from backends.cuda.kernels.test_conv import LARGE
+
+pytest.importorskip("triton", reason="compiles kernels with Triton, which is not installed")
+
+from trine.backends.cuda.compiler import compile_kernel
+from trine.backends.cuda.dependent_launch import begin_by_waiting, waits
+from trine.backends.cuda.kernels.conv_launch import ImplicitGemmConv
+from trine.backends.cuda.target import TARGETS
+
+PTX = """.version 8.7
+.target sm_90a
+.visible .entry kernel(
+\t.param .u64 kernel_param_0
+)
+.reqntid 128
+{
+\t.reg .pred \t%p<9>;
+\t.reg .b64 \t%rd<21>;
+\t.loc\t1 6 0
+$L__func_begin0:
+\t.loc\t1 6 0
+
+// %bb.0:
+\tld.param.b64 \t%rd17, [kernel_param_0];
+\tret;
+}
+"""
+
+
+def test_it_waits_before_its_first_instruction():
+    changed = begin_by_waiting(PTX)
+    assert waits(changed)
+    assert not waits(PTX)
+    lines = changed.splitlines()
+    first = lines.index("\tgriddepcontrol.wait;")
+    assert lines[first - 1] == "// %bb.0:"
+    assert lines[first + 1 : first + 3] == [
+        "\tgriddepcontrol.launch_dependents;",
+        "\tld.param.b64 \t%rd17, [kernel_param_0];",
+    ]
+    assert [line for line in lines if "griddepcontrol" not in line] == PTX.splitlines()
+
+
+@pytest.mark.parametrize("kernels", [0, 2])
+def test_ptx_of_other_than_one_kernel(kernels):
+    with pytest.raises(ValueError, match=f"PTX of {kernels} kernels; wanted one"):
+        begin_by_waiting(PTX * kernels)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("sm_80", False), ("sm_89", False), ("sm_90", True), ("sm_100", True)])
+def test_kernels_wait_where_the_architecture_can(name, expected):
+    conv, target, group = ImplicitGemmConv(), TARGETS[name], next(iter(LARGE.values()))
+    source = conv.launches(group, conv.configurations(group, target)[0], target)[0].kernel
+    assert compile_kernel(source, target).waits is expected
