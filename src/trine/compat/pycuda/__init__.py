@@ -7,7 +7,7 @@
 
 What is here behaves as pycuda does, with the same life cycle and the same exceptions; a use after free, a copy past the
 end of a buffer and the like are refused where CUDA would report an error or crash. There is no GPU behind it: device
-memory is host memory, and a stream's work is done when the call returns. Kernels, textures and GPUArray are not here.
+memory is host memory, and a stream's work is done when the call returns. Kernels and textures are not here.
 """
 
 from __future__ import annotations
