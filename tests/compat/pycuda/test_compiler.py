@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trine.compat.pycuda.compiler import SourceModule, compile
+from trine.compat.pycuda import compiler
 from trine.compat.pycuda.elementwise import ElementwiseKernel
 from trine.errors import UnsupportedError
 
@@ -15,8 +15,8 @@ from trine.errors import UnsupportedError
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (lambda: SourceModule("__global__ void f() {}", options=["-O3"]), "compiler.SourceModule"),
-        (lambda: compile("__global__ void f() {}"), "compiler.compile"),
+        (lambda: compiler.SourceModule("__global__ void f() {}", options=["-O3"]), "compiler.SourceModule"),
+        (lambda: compiler.compile("__global__ void f() {}"), "compiler.compile"),
         (lambda: ElementwiseKernel("float *x", "x[i] = 0", "zero"), "elementwise.ElementwiseKernel"),
     ],
 )

@@ -1,4 +1,4 @@
-"""``pycuda.compiler``: programs may import it. What it would compile runs on a GPU only, and is refused by that reason."""
+"""``pycuda.compiler``: programs may import it. What it compiles would need a GPU to run, and is refused."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def compile(source: str, *args: Any, **options: Any) -> NoReturn:  # noqa: A001 
 
 def _refused(what: str) -> UnsupportedError:
     return UnsupportedError(
-        f"pycuda.compiler.{what}: memory here is the host's, and no GPU runs kernels on it; do this step in NumPy, or run "
+        f"pycuda.compiler.{what}: no GPU runs kernels on this memory, the host's; do this step in NumPy, or run "
         "the program with pycuda itself on an NVIDIA GPU"
     )

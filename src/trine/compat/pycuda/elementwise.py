@@ -14,6 +14,6 @@ class ElementwiseKernel:
 
     def __init__(self, arguments: Any, operation: str, *args: Any, **options: Any) -> None:
         raise UnsupportedError(
-            "pycuda.elementwise.ElementwiseKernel: memory here is the host's, and no GPU runs kernels on it; do this step "
+            "pycuda.elementwise.ElementwiseKernel: no GPU runs kernels on this memory, the host's; do this step "
             "in NumPy, or run the program with pycuda itself on an NVIDIA GPU"
         )
