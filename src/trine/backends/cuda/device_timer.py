@@ -158,9 +158,8 @@ class DeviceTimer:
         record = LaunchRecord(0, launch.grid, arguments, (), (), 0)
         block = pack_parameters(kernel, record, Addresses(self._pool, 0), self.driver.encode_tensor_map)
         function = self._function(kernel)
-        return self.driver.add_kernel(
-            graph, list(previous), function, launch.grid, kernel.threads, kernel.shared_bytes, block
-        )
+        sizes = (launch.grid, kernel.threads, kernel.shared_bytes)
+        return self.driver.add_kernel(graph, list(previous), function, *sizes, block, kernel.cluster)
 
     def _function(self, kernel: Kernel) -> Any:
         if id(kernel) not in self._functions:
