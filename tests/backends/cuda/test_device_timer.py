@@ -1,0 +1,118 @@
+"""The tuner on a recording driver: what it launches, over which memory, and what it leaves behind."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from backends.cuda.kernels.test_gather_rows import TACTIC, gather
+from backends.cuda.kernels.test_gemm import product, tile
+from runtime.cuda.recording_driver import RecordingDriver
+
+from trine.backends.cuda import device_timer
+from trine.backends.cuda.device_timer import DeviceTimer
+from trine.backends.cuda.groups import Group
+from trine.backends.cuda.kernels.gemm_launch import GemmTiles
+from trine.backends.cuda.tactic import CudaTactic, Launch, Pointer, Rows, Scalar, Scratch
+from trine.backends.cuda.target import TARGETS
+from trine.errors import DeviceMemoryError, NoDeviceError
+from trine.runtime.cuda.plan import Kernel
+
+SM90 = TARGETS["sm_90"]
+
+
+class Gpu(RecordingDriver):
+    """Every kernel writes down its parameters."""
+
+    def __init__(self, ordinal: int = 0, capability: int = 90) -> None:
+        self.launched: list[tuple[bytes, ...]] = []
+        super().__init__({"kernel": self._note_parameters}, capability, capacity=300 << 20)
+
+    def _note_parameters(self, driver: RecordingDriver, grid: Any, values: tuple[bytes, ...]) -> None:
+        self.launched.append(values)
+
+    def activate(self) -> None:
+        """For the calling thread, from now on."""
+        self.__enter__()
+
+
+@pytest.fixture
+def timer(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceTimer]:
+    monkeypatch.setattr(device_timer, "Driver", Gpu)
+    made = DeviceTimer()
+    yield made
+    made.close()
+    assert made.driver.nothing_is_held()  # type: ignore[attr-defined]
+
+
+def timed(timer: DeviceTimer, tactic: CudaTactic, group: Group, configuration: Any) -> tuple[float, Sequence[Launch]]:
+    launches = tactic.launches(group, configuration, SM90)
+    return timer.time(group, launches, [kernel_of(launch) for launch in launches]), launches
+
+
+def kernel_of(launch: Launch) -> Kernel:
+    """As compiling would give it, for parameters of the launch's types."""
+    kinds = []
+    for argument in launch.arguments:
+        assert isinstance(argument, Pointer | Scratch | Scalar | Rows)
+        kinds.append("pointer" if isinstance(argument, Pointer | Scratch) else getattr(argument, "dtype", "i32"))
+    return Kernel("kernel", "kernel", b"code", 0, 128, tuple(kinds), null_pointers=0)
+
+
+def test_operands_go_round_so_that_no_cache_holds_them(timer: DeviceTimer) -> None:
+    group = product(512, 256, 256)
+    microseconds, launches = timed(timer, GemmTiles(), group, tile(64, 64, 32))
+    gpu: Any = timer.driver
+    rounds = len(gpu.graphs[-1].nodes)
+    assert microseconds == 500.0 / rounds  # the driver says that half a millisecond passed
+    first = next(index for index, each in enumerate(launches[0].arguments) if isinstance(each, Pointer))
+    places = [int.from_bytes(values[first], "little") for values in gpu.launched[:rounds]]
+    assert len(set(places)) == rounds > 3
+    operands = 2 * (512 * 256 + 256 * 256 + 512 * 256)
+    ordered = sorted(places)
+    assert all(after - before >= operands for before, after in itertools.pairwise(ordered))
+
+
+def test_launches_follow_one_another(timer: DeviceTimer) -> None:
+    _, launches = timed(timer, GemmTiles(), product(32, 64, 512), tile(32, 32, 32, split=4))
+    assert len(launches) == 2  # partial sums, and their sum
+    gpu: Any = timer.driver
+    nodes = gpu.graphs[-1].nodes
+    assert [len(node.after) for node in nodes] == [0] + [1] * (len(nodes) - 1)
+    assert all(node.after[0] is before for before, node in itertools.pairwise(nodes))
+
+
+def test_indices_are_the_group_s_and_operands_are_random(timer: DeviceTimer) -> None:
+    index = [3, -1, 0, 2, 1]
+    group = gather(index, 64)
+    seen = []
+
+    def look(driver: RecordingDriver, grid: Any, values: tuple[bytes, ...]) -> None:
+        pointers = [int.from_bytes(value, "little") for value in values if len(value) == 8]
+        x, indices = (pointers[position] for position in positions)
+        seen.append(driver.array(indices, np.int32, len(index)).tolist())
+        assert np.std(driver.array(x, np.float16, 64).astype(np.float32)) > 0.1
+
+    gpu: Any = timer.driver
+    gpu.kernels["kernel"] = look
+    configuration = TACTIC.configurations(group, SM90)[0]
+    (launch,) = TACTIC.launches(group, configuration, SM90)
+    buffers = [each.view.buffer for each in launch.arguments if isinstance(each, Pointer)]
+    positions = [buffers.index(view.buffer) for view in (group.x, group.index)]
+    timer.time(group, [launch], [kernel_of(launch)])
+    assert seen
+    assert all(each == index for each in seen)
+
+
+def test_a_group_larger_than_the_pool(timer: DeviceTimer) -> None:
+    with pytest.raises(DeviceMemoryError, match=r"g: 1.* MiB of operands, the tuner has 128"):
+        timed(timer, GemmTiles(), product(8192, 4096, 4096), tile(64, 64, 32))
+
+
+def test_a_gpu_that_trine_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_timer, "Driver", lambda ordinal: Gpu(ordinal, capability=61))
+    with pytest.raises(NoDeviceError, match=r"an sm_61; CUDA engines can be built for sm_80, .*sm_90"):
+        DeviceTimer()
