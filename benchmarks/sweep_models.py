@@ -37,8 +37,9 @@ def network_names() -> list[str]:
 def make_network(name: str, steady: bool = True) -> tuple[torch.nn.Module, tuple[int, ...]]:
     """The network in eval mode, and the shape of one input row (channels, height, width).
 
-    Not ``steady``: of the first seed, whatever becomes of it. Else, of the seeds 0, 1, … the first whose network is steady; the last one tried if none is. From one to the next, what
-    makes attention's logits is halved; from the second on, BatchNorm blows no channel up.
+    Of the seeds 0, 1, … the first whose network is steady; the last one tried if none is. From one to the next, what
+    makes attention's logits is halved; from the second on, BatchNorm blows no channel up. Not ``steady``: of seed 0,
+    whatever becomes of it.
     """
     for seed in range(SEEDS):
         network, shape = _construct(name, seed)
