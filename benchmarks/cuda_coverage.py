@@ -11,12 +11,9 @@ places in memory, in fp32, answer a batch of 3 as PyTorch eager does: max|got - 
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from machine import RESULTS
 from sweep_runs import leaves, run_sweep

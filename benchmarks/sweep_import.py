@@ -12,12 +12,9 @@ max|got - want| / max|want| must be at most 1e-4.
 from __future__ import annotations
 
 import functools
-import sys
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from machine import RESULTS
 from sweep_runs import leaves, run_sweep

@@ -5,13 +5,7 @@ The sweep in benchmarks/ does the same for all of torchvision's classifiers and 
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
 from sweep_import import LIMIT, check_one
 
 NETWORKS = [
