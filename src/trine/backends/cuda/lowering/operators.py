@@ -13,6 +13,7 @@ from trine.backends.cuda.lowering.factored import Factored
 from trine.backends.cuda.lowering.gather_nd import lower_gather_nd
 from trine.backends.cuda.lowering.pointwise import POINTWISE, lower_batch_norm, lower_pointwise
 from trine.backends.cuda.lowering.resampling import lower_resize
+from trine.backends.cuda.lowering.scatter_nd import lower_scatter_nd
 from trine.backends.cuda.lowering.state import Lowering
 from trine.backends.cuda.lowering.transposed import lower_conv_transpose
 
@@ -56,6 +57,7 @@ HANDLERS: dict[str, Handler] = {
     "ReduceSumSquare": pooling.lower_reduce,
     "Reshape": shaping.lower_reshape,
     "Resize": lower_resize,
+    "ScatterND": lower_scatter_nd,
     "Slice": shaping.lower_slice,
     "Softmax": normalisation.lower_softmax,
     "SpaceToDepth": shaping.lower_space_to_depth,
