@@ -32,7 +32,8 @@ def lower_scatter_nd(lowering: Lowering, node: ir.Node) -> list[View]:
     depth = indices.shape[-1]
     picked, inner = data.shape[:depth], data.shape[depth:]
     flat = indices.reshape(-1, depth).astype(np.int64)
-    places = np.ravel_multi_index(np.moveaxis(np.where(flat < 0, flat + picked, flat), -1, 0), picked)
+    inside = np.moveaxis(np.where(flat < 0, flat + picked, flat), -1, 0)
+    places = np.asarray(np.ravel_multi_index(tuple(inside), picked))
     rows: np.ndarray = np.arange(math.prod(picked))
     rows[places] = len(rows) + np.arange(len(places))
     if len(places) == len(rows) and (rows == len(rows) + np.arange(len(rows))).all():
