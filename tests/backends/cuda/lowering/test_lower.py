@@ -46,6 +46,12 @@ def test_computed_reshape_target() -> None:
         lowered_as_it_is("float[n,4] x, int64[2] s", "float[n,4] y", "y = Reshape(x, s)")
 
 
+def test_a_scale_for_each_row() -> None:
+    w = np.ones((4, 6), np.float32)
+    with pytest.raises(UnsupportedError, match=r"a scale or bias of shape \(4, 6\); wanted \(6,\)"):
+        lowered(build("float[n,4,6] x", "float y", "y = RMSNormalization(x, w)", w=w))
+
+
 def test_unknown_precision() -> None:
     with pytest.raises(ConfigError, match=r"precision 'int3' is not one of.*fp16"):
         lowered_as_it_is("float[n,4] x", "float[n,4] y", "y = Relu(x)", precision="int3")

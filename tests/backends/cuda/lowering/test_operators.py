@@ -109,6 +109,12 @@ CASES: dict[str, tuple[str, str, dict[str, np.ndarray]]] = {
         {"k": weights(8, 6, 3, 3), "w": weights(8), "b": weights(8)},
     ),
     "rms norm": ("float[n,4,6] x", "y = RMSNormalization(x, w)", {"w": weights(6)}),
+    "rms norm, one scale of three axes": ("float[n,4,6] x", "y = RMSNormalization(x, w)", {"w": weights(1, 1, 1)}),
+    "layer norm of two axes, a scale of one": (
+        "float[n,4,6] x",
+        "y = LayerNormalization<axis=1>(x, w)",
+        {"w": weights(1, 6)},
+    ),
     "batch norm": (
         IMAGE,
         "y = BatchNormalization(x, s, b, m, v)",

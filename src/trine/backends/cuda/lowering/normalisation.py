@@ -48,16 +48,23 @@ def _norm(lowering: Lowering, node: ir.Node, rms: bool) -> list[View]:
         if array is None:
             vectors.append(None)
             continue
-        flat = (
-            array.reshape(-1) if array.size == math.prod(normalised) else np.broadcast_to(array, normalised).reshape(-1)
-        )
-        vectors.append(lowering.weight(flat, value_name(node, position), "fp32"))
+        vectors.append(lowering.weight(_over(array, normalised), value_name(node, position), "fp32"))
     epsilon = node.attributes.get_float("epsilon", 1e-5)
     rows, out, y = rows_of(lowering, x, len(normalised))
     lowering.emit(
         LayerNorm(name=lowering.name, y=out, x=rows, scale=vectors[0], bias=vectors[1], epsilon=epsilon, rms=rms)
     )
     return [y]
+
+
+def _over(array: np.ndarray, normalised: tuple[int, ...]) -> np.ndarray:
+    """A scale or bias, which may have any shape that x's can be broadcast from, for each element of a row."""
+    if array.size == math.prod(normalised):
+        return array.reshape(-1)
+    own = array.shape[-len(normalised) :]
+    if array.size != math.prod(own):
+        raise CannotLowerError(f"a scale or bias of shape {array.shape}; wanted {normalised}, the same for every row")
+    return np.broadcast_to(array.reshape(own), normalised).reshape(-1)
 
 
 def lower_group_norm(lowering: Lowering, node: ir.Node) -> list[View]:
