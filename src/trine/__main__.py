@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from trine.cli.main import main
+from trine.cli.main import process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

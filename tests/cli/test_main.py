@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +81,11 @@ def test_misspelt_verb(trine) -> None:
         (("build", "m.onnx", "--batch", "8:1"), "argument --batch: batch '8:1': expected 1 <= min"),
         (("build", "m.onnx", "--precision", "int3"), "invalid choice: 'int3'"),
         (("build", "m.onnx", "--threads", "0"), "expected a whole number of at least 1"),
-        (("inspect",), "the following arguments are required: engine"),
+        (("inspect",), "  ENGINE is missing\n"),
+        (("run",), "  ENGINE is missing\n"),
+        (("verify", "a.trine", "--quiet"), "  SOURCE is missing\n"),
+        (("run", "a.trine", "--seed", "-1"), "argument --seed: expected a whole number of at least 0, got '-1'"),
+        (("build", "m.onnx", "--int8"), "unknown option --int8; see: trine build --help"),
         (("inspect", "a.trine", "b.trine"), "unexpected argument 'b.trine'"),
         (("--verbos",), "unknown option '--verbos'"),
     ],
@@ -100,6 +106,7 @@ def test_missing_files_are_named(trine, in_folder: Path) -> None:
 def test_nearest_ignores_case() -> None:
     assert nearest("--maxshapes", ["--minShapes", "--maxShapes"]) == "--maxShapes"
     assert nearest("qqq", ["build", "run"]) is None
+    assert nearest("--int8", ["--quiet"]) is None  # the dashes are no likeness
 
 
 @pytest.mark.parametrize(
@@ -117,6 +124,7 @@ def test_nearest_ignores_case() -> None:
         (errors.BuildError("odd"), 5),
         (errors.MissingDependencyError("odd"), 6),
         (FileNotFoundError(2, "No such file", "x"), 2),
+        (OSError(errno.ENOSPC, "No space left on device"), 4),
         (KeyError("x"), 70),
     ],
 )
@@ -157,11 +165,109 @@ def test_tracebacks_only_when_asked_for(tmp_path: Path, arguments: tuple[str, ..
     assert "Traceback" in loud.stderr
 
 
-def test_a_reader_that_stops_early(engine_file: Path) -> None:
-    command = f"{sys.executable} -m trine inspect {engine_file} --json | head -c 10"
+def shell(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """``command``, in which ``trine`` is the command line, by bash; its first command's exit code."""
+    command = command.replace("trine ", f"{sys.executable} -m trine ") + "; exit ${PIPESTATUS[0]}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables}
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=environment)
+
+
+@pytest.mark.parametrize("options", ["--json", "--layers"])
+def test_a_reader_that_stops_early(engine_file: Path, options: str) -> None:
+    # The reader is gone before anything is written, so that no buffer hides it.
+    result = shell(f"trine inspect '{engine_file}' {options} | exec true")
+    assert (result.returncode, result.stderr) == (ExitCode.BROKEN_PIPE, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_under_the_output(engine_file: Path) -> None:
+    result = shell(f"trine inspect '{engine_file}' >/dev/full")
+    assert result.returncode == ExitCode.ENGINE_FILE
+    assert result.stderr.splitlines()[1:] == ["  No space left on device"]
+
+
+def test_stdout_and_stderr_may_be_closed(engine_file: Path) -> None:
+    assert shell(f"trine run '{engine_file}' >&-").returncode == ExitCode.OK
+    assert shell("trine run nothing.trine 2>&-").returncode == ExitCode.USAGE
+
+
+def test_names_that_the_output_encoding_lacks(engine_file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "caf\u00e9.trine"
+    copy.write_bytes(engine_file.read_bytes())
+    result = shell(f"trine bench '{copy}' --json --duration 0", PYTHONIOENCODING="ascii")
+    assert result.returncode == ExitCode.OK, result.stderr
+    result = shell(f"trine inspect '{copy}' --html '{tmp_path}/\u65e5.html'", PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (ExitCode.OK, f"wrote {tmp_path}/\\u65e5.html\n")
+
+
+def on_a_terminal(*arguments: str, columns: int = 80, **variables: str) -> str:
+    """What a command prints when stdout and stderr are a terminal."""
+    pty = pytest.importorskip("pty")
+    mine, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables}
+    environment["COLUMNS"] = str(columns)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trine", *arguments], stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    parts = []
+    try:
+        while part := os.read(mine, 65536):
+            parts.append(part)
+    except OSError:
+        pass  # Linux's way to say that the other side closed the terminal
+    finally:
+        os.close(mine)
+    process.wait(timeout=60)
+    return b"".join(parts).decode().replace("\r\n", "\n")
+
+
+def test_errors_are_coloured_on_a_terminal_that_wants_it() -> None:
+    assert on_a_terminal("run", "nothing.trine", TERM="xterm", NO_COLOR="").startswith("\033[31m\033[1mtrine run: ")
+    for variables in ({"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb", "NO_COLOR": ""}):
+        assert on_a_terminal("run", "nothing.trine", **variables).startswith("trine run: ")
+
+
+def test_narrow_terminals_fold_lines_and_not_numbers(engine_file: Path) -> None:
+    text = on_a_terminal(
+        "bench", str(engine_file), "--vs", "onnxruntime", "--duration", "0.1", columns=40, NO_COLOR="1"
+    )
+    assert "\u2026" not in text
+    assert "time / trine's" in text
+
+
+@pytest.mark.parametrize("arguments", [("--streams", "2", "--threads", "1"), ("--vs", "onnxruntime,openvino")])
+def test_ctrl_c_while_backends_compute(engine_file: Path, arguments: tuple[str, ...]) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "trine",
+        "bench",
+        str(engine_file),
+        "--warmUp",
+        "0",
+        "--duration",
+        "60",
+        *arguments,
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=environment)
-    assert result.stderr == ""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (ExitCode.INTERRUPTED, "\ntrine bench: interrupted; nothing was left behind\n")
+
+
+def test_ctrl_c_in_the_middle_of_an_import_is_no_bug(tmp_path: Path) -> None:
+    """Packages turn a KeyboardInterrupt of their half done import into errors of their own."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    import time; time.sleep(9)\n"
+        "except KeyboardInterrupt as err:\n    raise ImportError('please read this advice') from err\n"
+    )
+    result = python("-m", "trine", "build", f"{tmp_path / 'slow.py'}:make")
+    assert (result.returncode, result.stderr) == (130, "\ntrine build: interrupted; nothing was left behind\n")
 
 
 def test_json_is_the_only_thing_on_stdout(trine, engine_file: Path) -> None:

@@ -32,6 +32,12 @@ def test_photos_with_labels(trine, engine_file: Path, photos: list[str]) -> None
     assert sum("%" in line for line in result.out.splitlines()) == 2 * len(photos)
 
 
+def test_options_may_stand_between_the_files(trine, engine_file: Path, photos: list[str]) -> None:
+    result = trine("run", "--top", "1", engine_file, "0.png", "--labels", "labels.txt", "1.png", "--seed", "0", "2.png")
+    assert result.code == 0, result.err
+    assert [line.split()[0] for line in result.out.splitlines() if ".png" in line] == photos[:3]
+
+
 def test_photos_as_json_are_the_engine_s_own_answers(trine, engine_file: Path, photos: list[str]) -> None:
     result = trine("run", engine_file, *photos, "--labels", "labels.txt", "--top", "5", "--json", "-o", "out.npz")
     documents = json.loads(result.out)["results"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trine.cli import console
 from trine.cli.failures import ExitCode
-from trine.cli.parser import Parser, UsageError, argument_type, positive_float, positive_int
+from trine.cli.parser import Parser, UsageError, argument_type, positive_float, positive_int, whole_number
 from trine.cli.shapes import parse_shapes
 from trine.errors import ConfigError
 
@@ -35,13 +35,13 @@ def parser() -> Parser:
             "trine bench resnet18.trine --vs torch,onnxruntime,openvino --source torchvision.models:resnet18",
         ],
     )
-    result.add_argument("engine", nargs="?", help="the engine file")
+    result.add_argument("engine", metavar="ENGINE", nargs="?", help="the engine file")
     result.add_argument("--loadEngine", metavar="FILE", help="the same as ENGINE, as trtexec writes it")
     what = result.add_argument_group("input")
     what.add_argument("--batch", type=positive_int, help="rows in a call (default: what the engine is tuned for)")
     what.add_argument("--shapes", type=argument_type(parse_shapes), help="whole shapes: input:1x3x224x224")
     what.add_argument("--inputs", metavar="FILE", nargs="+", help="x.npy, name=x.npy, inputs.npz (default: random)")
-    what.add_argument("--seed", type=int, default=0, help="for random data (0)")
+    what.add_argument("--seed", type=whole_number, default=0, help="for random data (0)")
     how = result.add_argument_group("measuring")
     how.add_argument("--duration", type=_not_negative, default=3.0, metavar="S", help="seconds to measure, each (3)")
     how.add_argument("--iterations", type=positive_int, default=10, help="calls to measure at least, each (10)")

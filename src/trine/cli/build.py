@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trine.cli import console
 from trine.cli.failures import ExitCode
-from trine.cli.parser import Parser, UsageError, argument_type, positive_float, positive_int
+from trine.cli.parser import Parser, UsageError, argument_type, positive_float, positive_int, whole_number
 from trine.cli.shapes import ShapeTriple, parse_batch, parse_shapes, shape_ranges
 from trine.errors import ConfigError
 
@@ -68,7 +68,9 @@ def parser() -> Parser:
     precision.add_argument(
         "--no-verify", action="store_true", help="do not compare with the source; recorded in the file"
     )
-    precision.add_argument("--seed", type=int, default=0, help="for the random inputs of timing and verification (0)")
+    precision.add_argument(
+        "--seed", type=whole_number, default=0, help="for the random inputs of timing and verification (0)"
+    )
     how = result.add_argument_group("how to build")
     how.add_argument(
         "--device",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["note", "print_json", "results", "show_log", "table"]
 
 
+_WIDTH = 160  # of a pipe, which has none: no row is folded, as a program may read it
+_NARROWEST = 100  # of a terminal: a table is folded by the terminal rather than cut through its numbers
+
+
 def results() -> Console:
-    """A rich console on stdout that never breaks names apart to colour them."""
+    """A rich console on stdout that never breaks names apart to colour them. A reader that left is a
+    BrokenPipeError, where rich itself would end the process with exit code 1."""
     from rich.console import Console
 
-    # A pipe has no width: wide enough that no row is folded, as a program may read it.
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # what rich handles when it calls this: the BrokenPipeError
+
+    width = max(shutil.get_terminal_size((_WIDTH, 24)).columns, _NARROWEST) if sys.stdout.isatty() else _WIDTH
+    return Results(highlight=False, soft_wrap=True, width=width)
 
 
 def table(*headings: str, numeric: tuple[str, ...] = ()) -> Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import errno
+import os
 import sys
 import textwrap
 import traceback
@@ -77,6 +79,8 @@ def describe(error: BaseException) -> tuple[ExitCode, str, str]:
     """Exit code, title, and what to do next ("" when the message itself says it)."""
     for kind, code, title, advice in _KINDS:
         if isinstance(error, kind):
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return ExitCode.ENGINE_FILE, title, advice  # such as `> report.txt` on a full disk
             return code, title, advice
     return (
         ExitCode.INTERNAL,
@@ -98,7 +102,8 @@ def print_failure(command: str, error: BaseException, *, show_traceback: bool) -
     code, title, advice = describe(error)
     if show_traceback:
         traceback.print_exception(error, file=sys.stderr)
-    bold, red, plain = ("\033[1m", "\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "", "")
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    bold, red, plain = ("\033[1m", "\033[31m", "\033[0m") if colours else ("", "", "")
     parts = [f"{red}{bold}{command}: {title}{plain}"]
     if text := _printable(_message(error)):
         parts.append(textwrap.indent(text, "  "))
@@ -111,6 +116,8 @@ def print_failure(command: str, error: BaseException, *, show_traceback: bool) -
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if type(error) is OSError and error.strerror and error.filename is None:
+        return error.strerror  # of stdout, most often: no file to name, and the number says nothing
     text = str(error).strip()
     if isinstance(error, errors.BuildError):
         lines = [f"{name}: {reason}" for name, reason in error.refusals.items() if reason not in text]

@@ -29,7 +29,7 @@ def parser() -> Parser:
             "trine inspect model.trine --json | jq .operators",
         ],
     )
-    result.add_argument("engine", help="the engine file")
+    result.add_argument("engine", metavar="ENGINE", help="the engine file")
     result.add_argument("--layers", action="store_true", help="print every layer (also: --verbose)")
     result.add_argument(
         "--roofline", action="store_true", help="for CUDA: each group's time beside what it must take at least"

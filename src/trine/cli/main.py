@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import io
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import Protocol, cast
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, Protocol, cast
 
 from trine import environment
 from trine.cli.failures import ExitCode, print_failure
 from trine.cli.parser import Parser, UsageError, nearest
 from trine.errors import TrineError
 
-__all__ = ["VERBS", "main"]
+__all__ = ["VERBS", "main", "process"]
 
 VERBS = {
     "build": "make an engine from an ONNX file or a PyTorch module",
@@ -42,8 +47,11 @@ examples:
   trine bench model.trine --vs onnxruntime,openvino
 
 exit codes: 0 done, 1 a check failed (accuracy), 2 usage, 3 model cannot be imported, 4 engine file,
-            5 build, 6 a package is missing, 70 a bug, 130 Ctrl-C
+            5 build, 6 a package is missing, 7 GPU, 70 a bug, 130 Ctrl-C, 141 the reader left
 """
+
+
+_interrupts: list[int] = []  # the signals that asked this process to stop
 
 
 class Verb(Protocol):
@@ -59,6 +67,7 @@ class Verb(Protocol):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's). Returns the exit code; raises nothing but SystemExit(0)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_streams()
     verb = arguments[0] if arguments and arguments[0] in VERBS else None
     command = f"trine {verb}" if verb else "trine"
     # Known before parsing, for errors of parsing.
@@ -68,16 +77,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        print(f"\n{command}: interrupted; nothing was left behind", file=sys.stderr)
-        return ExitCode.INTERRUPTED
+        return _interrupted(command)
     except BrokenPipeError:
         # The reader (`| head`) has enough. Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     except (TrineError, OSError, MemoryError) as err:
-        return print_failure(command, err, show_traceback=verbose)
+        return _interrupted(command) if _interrupts else print_failure(command, err, show_traceback=verbose)
     except Exception as err:  # noqa: BLE001  the last resort: a bug ends in one block too, and exit code 70
-        return print_failure(command, err, show_traceback=verbose)
+        return _interrupted(command) if _interrupts else print_failure(command, err, show_traceback=verbose)
+
+
+def process() -> NoReturn:
+    """The command as a process of its own: runs its command line and ends with its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    code = main()
+    if code == ExitCode.INTERRUPTED:
+        # Backends' threads may still compute or be half imported, and abort the process when it takes them down.
+        atexit._run_exitfuncs()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Ctrl-C: KeyboardInterrupt, and remembered, for it comes out of a half imported package as something else."""
+    _interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def _interrupted(command: str) -> ExitCode:
+    print(f"\n{command}: interrupted; nothing was left behind", file=sys.stderr)
+    return ExitCode.INTERRUPTED
+
+
+def _prepare_streams() -> None:
+    """A service may start with stdout or stderr closed (None), and a terminal's encoding may lack a file name's
+    characters: neither is a reason to fail."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for as long as the process lives
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -111,4 +154,4 @@ def version() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

@@ -62,8 +62,10 @@ class Series:
         }
 
 
-def _run_for(call: Callable[[], Any], seconds: float, least: int, into: Series | None) -> None:
-    """Call for ``seconds``, at least ``least`` times."""
+def _run_for(
+    call: Callable[[], Any], seconds: float, least: int, into: Series | None, stop: threading.Event | None = None
+) -> None:
+    """Call for ``seconds``, at least ``least`` times, or until ``stop`` is set."""
     clock = time.perf_counter
     start = clock()
     before = start
@@ -75,6 +77,8 @@ def _run_for(call: Callable[[], Any], seconds: float, least: int, into: Series |
             into.latencies_ms.append((after - before) * 1e3)
         before = after
         done += 1
+        if stop is not None and stop.is_set():
+            break
     if into is not None:
         into.seconds += before - start
 
@@ -111,28 +115,38 @@ def measure_streams(
     failures: list[BaseException] = []
     # Everyone is warm before anyone is timed, so that the seconds hold nothing but calls at full load.
     gate = threading.Barrier(len(calls) + 1)
+    stop = threading.Event()
 
     def work(call: Callable[[], Any], part: Series) -> None:
         try:
-            _run_for(call, warm_up_s, 1, None)
+            _run_for(call, warm_up_s, 1, None, stop)
             gate.wait()
-            _run_for(call, duration_s, math.ceil(iterations / len(calls)), part)
+            _run_for(call, duration_s, math.ceil(iterations / len(calls)), part, stop)
         except threading.BrokenBarrierError:
-            pass  # another stream failed and says why
+            pass  # another stream failed and says why, or Ctrl-C
         except Exception as err:  # noqa: BLE001  raised again below, in the main thread
             failures.append(err)
             gate.abort()
 
     threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in zip(calls, parts, strict=True)]
-    for thread in threads:
-        thread.start()
     try:
-        gate.wait()
-    except threading.BrokenBarrierError:
-        raise failures[0] from None
-    start = time.perf_counter()
-    for thread in threads:
-        thread.join()
+        for thread in threads:
+            thread.start()
+        try:
+            gate.wait()
+        except threading.BrokenBarrierError:
+            raise failures[0] from None
+        start = time.perf_counter()
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        # A backend that still computes while the process ends brings it down with SIGABRT.
+        stop.set()
+        gate.abort()
+        for thread in threads:
+            if thread.is_alive():
+                thread.join()
+        raise
     if failures:
         raise failures[0]
     merged = [latency for part in parts for latency in part.latencies_ms]

@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 
 from trine.errors import ConfigError
 
-__all__ = ["Parser", "UsageError", "argument_type", "nearest", "positive_float", "positive_int"]
+__all__ = ["Parser", "UsageError", "argument_type", "nearest", "positive_float", "positive_int", "whole_number"]
 
 T = TypeVar("T")
 
@@ -21,8 +21,9 @@ class UsageError(ConfigError):
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The spelling in ``known`` closest to ``word``, ignoring case, or None if nothing is close."""
-    by_lower = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    # Without their dashes, which any two options have in common: --int8 is not close to --quiet.
+    by_lower = {name.lower().lstrip("-"): name for name in known}
+    found = difflib.get_close_matches(word.lower().lstrip("-"), by_lower, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
 
 
@@ -44,6 +45,14 @@ def positive_int(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ConfigError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+@argument_type
+def whole_number(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isascii() or not text.isdigit():
+        raise ConfigError(f"expected a whole number of at least 0, got {text!r}")
     return int(text)
 
 
@@ -84,6 +93,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise where argparse would print and exit."""
+        start, required, names = message.partition("arguments are required: ")
+        if required and start == "the following ":
+            # Python 3.11 and 3.12 count a `FILE ...` of which there may be none among them.
+            message = f"{', '.join(name for name in names.split(', ') if name != 'FILE')} is missing"
         raise UsageError(f"{message}\n{self.format_usage().strip()}")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -95,7 +108,8 @@ class Parser(argparse.ArgumentParser):
             name = argument.split("=", 1)[0]
             if name.startswith("--") and name not in self._option_string_actions:
                 self._unknown_option(name)
-        namespace, extras = self.parse_known_args(list(arguments))
+        # Intermixed: `run net.trine --labels labels.txt photo.jpg` has its files in two places.
+        namespace, extras = self.parse_known_intermixed_args(list(arguments))
         for extra in extras:
             if extra.startswith("-") and extra != "-":
                 self._unknown_option(extra)

@@ -125,10 +125,9 @@ def _onnxruntime(model: PeerModel, inputs: Arrays, threads: int) -> Runner:
 def _openvino(model: PeerModel, inputs: Arrays, threads: int, precision: str) -> Runner:
     import io
 
-    import openvino as ov
+    from trine.runtime.cpu.openvino_executor import PRECISION_HINTS, load_openvino, supported_precisions
 
-    from trine.runtime.cpu.openvino_executor import PRECISION_HINTS, supported_precisions
-
+    ov = load_openvino()
     core = ov.Core()
     hint = precision if precision in supported_precisions(core) else "fp32"
     settings = {

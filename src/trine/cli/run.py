@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trine.cli import console
 from trine.cli.failures import ExitCode
 from trine.cli.image_options import add_image_options
-from trine.cli.parser import Parser, UsageError, argument_type, positive_int
+from trine.cli.parser import Parser, UsageError, argument_type, positive_int, whole_number
 from trine.cli.shapes import parse_shapes
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def parser() -> Parser:
             "trine run model.trine --batch 8 --seed 7",
         ],
     )
-    result.add_argument("engine", help="the engine file")
+    result.add_argument("engine", metavar="ENGINE", help="the engine file")
     result.add_argument("files", nargs="*", metavar="FILE", help="images, x.npy, name=x.npy or inputs.npz")
     output = result.add_argument_group("answers")
     output.add_argument("--labels", metavar="FILE", help="names of the classes: one a line, or JSON")
@@ -45,7 +45,7 @@ def parser() -> Parser:
     random = result.add_argument_group("random data")
     random.add_argument("--batch", type=positive_int, help="rows (default: what the engine is tuned for)")
     random.add_argument("--shapes", type=argument_type(parse_shapes), help="whole shapes: input:1x3x224x224")
-    random.add_argument("--seed", type=int, default=0, help="(0)")
+    random.add_argument("--seed", type=whole_number, default=0, help="(0)")
     result.add_argument(
         "--device",
         help="cpu, cuda, cuda:1, ..., tensorrt (default: the GPU if the engine holds what runs on it, else the CPU)",

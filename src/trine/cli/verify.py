@@ -8,7 +8,7 @@ from pathlib import Path
 from trine.cli import console
 from trine.cli.failures import ExitCode
 from trine.cli.image_options import add_image_options
-from trine.cli.parser import Parser, positive_float, positive_int
+from trine.cli.parser import Parser, positive_float, positive_int, whole_number
 
 __all__ = ["execute", "parser"]
 
@@ -25,15 +25,15 @@ def parser() -> Parser:
             "trine verify model.trine model.onnx inputs.npz --tolerance 1e-5 --json",
         ],
     )
-    result.add_argument("engine", help="the engine file")
-    result.add_argument("source", help="what to compare with: model.onnx, or package.module:callable")
+    result.add_argument("engine", metavar="ENGINE", help="the engine file")
+    result.add_argument("source", metavar="SOURCE", help="what to compare with: model.onnx, or package.module:callable")
     result.add_argument(
         "files", nargs="*", metavar="FILE", help="images, x.npy, name=x.npy or inputs.npz (default: random data)"
     )
     result.add_argument(
         "--tolerance", type=positive_float, help="largest relative error allowed (default: by the engine's precision)"
     )
-    result.add_argument("--seed", type=int, default=0, help="for random data (0)")
+    result.add_argument("--seed", type=whole_number, default=0, help="for random data (0)")
     result.add_argument(
         "--device",
         help="cpu, cuda, cuda:1, ..., tensorrt (default: the GPU if the engine holds what runs on it, else the CPU)",

@@ -12,6 +12,7 @@ from typing import Any
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import EngineFormatError
+from trine.runtime.cpu.import_openvino import import_openvino
 from trine.runtime.executor import Executor
 
 __all__ = ["CpuPlan", "compile_cpu_plan", "import_backend", "quick_plan"]
@@ -84,7 +85,10 @@ def quick_plan(plan: CpuPlan) -> CpuPlan:
 def import_backend(tactic: str) -> None:
     """Import a tactic's library, if it is installed. Takes 0.05 to 0.15 s, in a thread beside other work."""
     with contextlib.suppress(ImportError):
-        importlib.import_module(tactic)
+        if tactic == "openvino":
+            import_openvino()
+        else:
+            importlib.import_module(tactic)
 
 
 def compile_cpu_plan(

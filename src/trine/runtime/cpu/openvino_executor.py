@@ -13,6 +13,7 @@ from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import BuildError, MissingDependencyError
+from trine.runtime.cpu.import_openvino import import_openvino
 
 __all__ = ["OpenVinoExecutor", "load_openvino", "supported_precisions"]
 
@@ -24,10 +25,9 @@ PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 def load_openvino() -> Any:
     """The openvino module. Raises MissingDependencyError where it is not installed."""
     try:
-        import openvino
+        return import_openvino()
     except ImportError as err:
         raise MissingDependencyError("this needs OpenVINO, which is not installed: pip install openvino") from err
-    return openvino
 
 
 def supported_precisions(core: Any = None) -> tuple[str, ...]:
