@@ -30,6 +30,17 @@ def test_options_decide():
     assert (found.min, found.opt, found.max) == ((1, 3, 16), (4, 3, 32), (8, 3, 64))
 
 
+@pytest.mark.parametrize(("made_up", "level"), [(True, "WARNING"), (False, "INFO")])
+def test_a_size_that_nobody_asked_for_is_warned_of(caplog: pytest.LogCaptureFixture, made_up: bool, level: str) -> None:
+    with caplog.at_level("INFO", logger="trine"):
+        profile = choose_profile([IMAGE], EXAMPLE, BuilderConfig(), made_up=made_up)
+    assert profile.ranges["x"].max == (64, 3, 32)
+    (record,) = caplog.records
+    assert record.levelname == level
+    assert "input 'x' axis 2 (x_2): " in record.getMessage()
+    assert "exactly" in record.getMessage()
+
+
 def test_whole_shapes_decide():
     found = choose(IMAGE, EXAMPLE, shapes={"x": ((1, 3, 32), (2, 3, 32), (3, 3, 48))})
     assert (found.min, found.opt, found.max) == ((1, 3, 32), (2, 3, 32), (3, 3, 48))

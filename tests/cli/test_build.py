@@ -39,6 +39,23 @@ def test_shapes_as_trtexec_writes_them(trine, model_file: Path, in_folder: Path)
         assert engine.tactic == "onnxruntime"
 
 
+def test_the_model_itself_is_never_replaced(trine, model_file: Path, net_file: Path) -> None:
+    copy = net_file.with_name("copy.onnx")
+    copy.write_bytes(model_file.read_bytes())
+    for model, output in ((copy, copy), (f"{net_file}:make", net_file), (copy, f"{copy.parent}/./copy.onnx")):
+        before = Path(output).read_bytes()
+        result = trine("build", model, "-o", output, "--shapes=1x6")
+        assert (result.code, result.out) == (2, "")
+        assert "is the model itself; give the engine a file of its own" in result.err
+        assert Path(output).read_bytes() == before
+
+
+def test_a_python_file_without_what_makes_the_model(trine, net_file: Path) -> None:
+    result = trine("build", net_file.name)
+    assert result.code == 2
+    assert f"{net_file.name} is Python; name what makes the model in it: {net_file.name}:make" in result.err
+
+
 def test_a_shape_without_a_name(trine, model_file: Path, in_folder: Path) -> None:
     result = trine("build", model_file, "--shapes=2x3x8x8", "--tactics=onnxruntime", "--json", "-o", "a.trine")
     assert result.code == 0, result.err

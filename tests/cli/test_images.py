@@ -63,6 +63,20 @@ def test_grey_images_are_0_to_1(red: Path) -> None:
     assert 0.3 < array.min() == array.max() < 0.4
 
 
+def test_16_bits_are_scaled_to_8_and_not_clipped(tmp_path: Path) -> None:
+    grey = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    array = load(tmp_path / "deep.png", GREY, "--resize", "8")
+    np.testing.assert_allclose(array[0], (grey // 256) / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_32_bits_have_no_white(tmp_path: Path, dtype: type) -> None:
+    Image.fromarray(np.ones((8, 8), dtype)).save(tmp_path / "deep.tiff")
+    with pytest.raises(ConfigError, match=r"deep\.tiff: its pixels have 32 bits"):
+        load(tmp_path / "deep.tiff", GREY)
+
+
 def test_integer_inputs_take_pixels_as_they_are(red: Path) -> None:
     array = load(red, BYTES)
     assert array.dtype == np.uint8

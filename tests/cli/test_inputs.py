@@ -50,6 +50,23 @@ def test_a_batch_below_the_smallest_is_filled_up(photos: list[str]) -> None:
     assert call.names == ("0.png",)
 
 
+def test_each_input_once(tmp_path: Path, photos: list[str]) -> None:
+    np.save(tmp_path / "ids.npy", np.arange(4)[None])
+    file = f"{tmp_path}/ids.npy"
+    with pytest.raises(ConfigError, match="input 'ids' has an array already"):
+        list(calls_from_files([file, file], manifest(IDS), PLAIN))
+    with pytest.raises(ConfigError, match="images go to an engine with one input, without its name"):
+        list(calls_from_files([f"images={photos[0]}"], manifest(IMAGES), PLAIN))
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_nothing_advises_to_unpickle(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"garbage" * 9)
+    with pytest.raises(ConfigError, match="holds Python objects or is no NumPy file at all") as caught:
+        list(calls_from_files([str(tmp_path / name)], manifest(IDS), PLAIN))
+    assert "allow_pickle" not in str(caught.value)
+
+
 def test_arrays_by_name_and_alone(tmp_path: Path) -> None:
     ids, mask = np.arange(4)[None], np.ones((1, 4), np.float32)
     np.save(tmp_path / "ids.npy", ids)

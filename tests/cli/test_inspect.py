@@ -7,7 +7,18 @@ from pathlib import Path
 def test_what_is_printed(trine, engine_file: Path) -> None:
     result = trine("inspect", engine_file)
     assert result.code == 0, result.err
-    for part in ("tiny  fp32", "images", "batchx3x8x8", "chosen", "refused", "slower", "PASSED", "1 Conv", "weights"):
+    for part in (
+        "tiny  fp32",
+        "images",
+        "batchx3x8x8",
+        "chosen",
+        "refused",
+        "slower",
+        "PASSED",
+        "1 Conv",
+        "weights",
+        "parameters",
+    ):
         assert part in result.out
     assert "conv0" not in result.out
 
@@ -30,6 +41,17 @@ def test_html(trine, engine_file: Path, in_folder: Path) -> None:
     assert (result.code, result.out) == (0, "")
     assert "wrote page.html" in result.err
     assert "<!doctype html>" in Path("page.html").read_text(encoding="utf-8")
+
+
+def test_what_is_no_engine_is_not_called_damaged(trine, model_file: Path, engine_file: Path, in_folder: Path) -> None:
+    result = trine("inspect", model_file)
+    assert result.code == 4
+    assert "  the file is not a trine engine: it looks like an ONNX model; build an engine" in result.err
+    assert "checksums" not in result.err
+    Path("a.trine").write_bytes(engine_file.read_bytes()[:600] + b"X" + engine_file.read_bytes()[601:])
+    result = trine("inspect", "a.trine")
+    assert result.code == 4
+    assert "copy it again and compare checksums" in result.err
 
 
 def test_an_engine_without_evidence_says_so(trine, model_file: Path, in_folder: Path) -> None:

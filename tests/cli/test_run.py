@@ -59,6 +59,27 @@ def test_arrays_in_and_out(trine, engine_file: Path, in_folder: Path) -> None:
             np.testing.assert_array_equal(np.load("y.npz")["scores"], engine(x))
 
 
+def test_classes_of_arrays_where_asked_for(trine, engine_file: Path, in_folder: Path) -> None:
+    np.save("x.npy", np.zeros((2, 3, 8, 8), np.float32))
+    assert "%" not in trine("run", engine_file, "x.npy").out
+    result = trine("run", engine_file, "x.npy", "--top", "1")
+    assert result.out.startswith("x.npy  ")
+    assert result.out.count("%") == 2
+
+
+def test_more_labels_than_classes_are_remarked_on(trine, engine_file: Path, photos: list[str]) -> None:
+    Path("long.txt").write_text("background\n" + Path("labels.txt").read_text() + "\n\n")
+    result = trine("run", engine_file, photos[0], "--labels", "long.txt")
+    assert result.code == 0
+    assert "long.txt: 6 labels for 5 classes; are they this model's?" in result.err
+
+
+def test_sizes_of_random_data_beside_files(trine, engine_file: Path, photos: list[str]) -> None:
+    result = trine("run", engine_file, photos[0], "--batch", "3")
+    assert (result.code, result.out) == (2, "")
+    assert "--batch and --shapes are of random data" in result.err
+
+
 def test_wrong_inputs(trine, engine_file: Path, in_folder: Path) -> None:
     np.save("rank.npy", np.zeros((3, 8, 8), np.float32))
     np.save("dtype.npy", np.zeros((1, 3, 8, 8)))
@@ -81,7 +102,9 @@ def test_outputs_are_npz(trine, engine_file: Path, in_folder: Path) -> None:
     result = trine("run", engine_file, "-o", "out.csv")
     assert result.code == 2
     assert "name it out.npz" in result.err
-    assert trine("run", engine_file, "-o", "no/folder/out.npz").code == 4
+    result = trine("run", engine_file, "-o", "no/folder/out.npz")
+    assert (result.code, result.out) == (2, "")
+    assert "there is no folder no/folder; create it first" in result.err
 
 
 def test_damaged_engines(trine, engine_file: Path, in_folder: Path) -> None:

@@ -83,6 +83,39 @@ def test_work_is_for_one_row() -> None:
     assert data["macs"] == by_name["conv0"] + by_name["conv1"] + by_name["matmul"]
 
 
+def test_work_where_the_graph_names_the_batch_otherwise() -> None:
+    model = onnx.load_from_string(contents().graph.model)
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = "N"
+    graph = PortableGraph(model.SerializeToString(), contents().graph.weights)
+    data = inspect_engine(replace(contents(), graph=graph))
+    assert data["macs"] == inspect_engine(contents())["macs"]
+    assert data["layers"][0]["outputs"][0]["shape"] == ["batch", 16, 8, 8]
+
+
+def test_work_of_a_fixed_batch_is_of_a_call() -> None:
+    assert inspect_engine(contents())["macs_of"] == "row"
+    for rows, of in ((4, "call"), (1, "row")):
+        fixed = TensorInfo("images", DataType.FLOAT32, (rows, 3, 8, 8))
+        assert (
+            inspect_engine(replace(contents(), manifest=replace(contents().manifest, inputs=(fixed,))))["macs_of"] == of
+        )
+
+
+def test_shapes_are_no_parameters() -> None:
+    model = onnx.load_from_string(contents().graph.model)
+    before = inspect_engine(contents())
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, -1]), "shape"))
+    model.graph.node.add(op_type="Reshape", input=[model.graph.node[-1].input[0], "shape"], output=["flat"])
+    after = inspect_engine(
+        replace(contents(), graph=PortableGraph(model.SerializeToString(), contents().graph.weights))
+    )
+    assert after["sizes"]["parameters"] == before["sizes"]["parameters"]
+    assert after["layers"][-1]["parameters"] == 0
+
+
 def test_sizes() -> None:
     engine = contents()
     sizes = inspect_engine(engine)["sizes"]

@@ -59,7 +59,7 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
     with stages("import"):
         imported = _import(source, example_inputs, config, stages)
         inputs, outputs = tensor_infos(imported.model)
-        profile = choose_profile(inputs, imported.example_inputs, config)
+        profile = choose_profile(inputs, imported.example_inputs, config, made_up=example_inputs is None)
         rows = batch_axis(inputs, outputs, profile)
         fix_shapes(imported.model, profile.ranges)
 

@@ -38,15 +38,18 @@ def requested_axes(config: BuilderConfig) -> dict[str, dict[int, str]]:
 
 
 def choose_profile(
-    inputs: Sequence[TensorInfo], example: Mapping[str, np.ndarray], config: BuilderConfig
+    inputs: Sequence[TensorInfo], example: Mapping[str, np.ndarray], config: BuilderConfig, *, made_up: bool = False
 ) -> OptimizationProfile:
-    """A range for every input. Raises ConfigError where an option names what the graph does not have."""
+    """A range for every input. ``made_up``: nobody gave ``example``, so that its sizes are nobody's wish.
+
+    Raises ConfigError where an option names what the graph does not have.
+    """
     known = {info.name: info for info in inputs}
     for option in ("shapes", "dynamic"):
         for name in getattr(config, option):
             if name not in known:
                 raise ConfigError(f"{option}: the model has no input {name!r}; it has {list(known)}")
-    limits = _symbol_limits(inputs, example, config)
+    limits = _symbol_limits(inputs, example, config, made_up)
     ranges = {}
     for info in inputs:
         triple = [
@@ -58,7 +61,7 @@ def choose_profile(
 
 
 def _symbol_limits(
-    inputs: Sequence[TensorInfo], example: Mapping[str, np.ndarray], config: BuilderConfig
+    inputs: Sequence[TensorInfo], example: Mapping[str, np.ndarray], config: BuilderConfig, made_up: bool
 ) -> dict[str, Limits]:
     """(min, opt, max) of each symbol: the first option that speaks of it, else the example's size."""
     limits: dict[str, Limits] = {}
@@ -91,12 +94,15 @@ def _symbol_limits(
             if isinstance(dim, str) and dim not in limits:
                 here = example[info.name].shape[axis]
                 limits[dim] = (here, here, here)
-                log.info(
-                    "input %r axis %d (%s) stays at the example's %d; name a range with dynamic= or shapes=",
-                    info.name,
-                    axis,
-                    dim,
-                    here,
+                if made_up:
+                    said, advice = "nothing says how large it is, so the engine takes exactly", "; or give an example"
+                else:
+                    said, advice = "the engine takes exactly the example's", ""
+                log.log(
+                    logging.WARNING if made_up else logging.INFO,
+                    "input %r axis %d (%s): %s %d; name a range with dynamic= or shapes= (--minShapes=%s:..., "
+                    "--optShapes, --maxShapes)%s",
+                    *(info.name, axis, dim, said, here, info.name, advice),
                 )
     return limits
 
@@ -105,9 +111,11 @@ def _check_requests(known: Mapping[str, TensorInfo], ranges: Mapping[str, ShapeR
     """Refuse options that ask for something the imported graph fixes."""
     for name, asked in config.shapes.items():
         if asked != ranges[name]:
+            assert isinstance(asked, ShapeRange)
             raise ConfigError(
-                f"shapes[{name!r}]: asked for {asked}, but the model takes {list(known[name].shape)}; "
-                "only its dynamic dimensions can be given a range"
+                f"shapes[{name!r}]: asked for {list(asked.min)} to {list(asked.max)}, tuned for {list(asked.opt)}, but "
+                f"the model takes {list(known[name].shape)}; only its dynamic dimensions can be given a range, and "
+                "of a PyTorch module those of which min and max differ: the others have the example's size"
             )
     for name, axes in config.dynamic.items():
         for axis in axes:

@@ -63,7 +63,10 @@ def parser() -> Parser:
     for name in _PRECISION_FLAGS:
         precision.add_argument(f"--{name}", action="store_true", help=f"the same as --precision {name}")
     precision.add_argument(
-        "--accuracy-budget", type=positive_float, metavar="ERROR", help="largest relative error allowed (1e-3)"
+        "--accuracy-budget",
+        type=positive_float,
+        metavar="ERROR",
+        help="largest relative error allowed (default: fp32 1e-4, fp16 1e-2, bf16 5e-2)",
     )
     precision.add_argument(
         "--no-verify", action="store_true", help="do not compare with the source; recorded in the file"
@@ -131,7 +134,7 @@ def execute(options: Namespace) -> int:
     ranges = shape_ranges(options.minShapes, options.optShapes, options.maxShapes, options.shapes)
     source = load_source(text, shapes=ranges, seed=options.seed)
     output = Path(options.output).expanduser() if options.output else default_output(text)
-    check_output(output)
+    check_output(output, text)
     settings: dict[str, Any] = {
         "precision": _precision(options),
         "device": options.device,
@@ -196,8 +199,11 @@ def default_output(model: str) -> Path:
     return Path(f"{name or 'engine'}.trine")
 
 
-def check_output(path: Path) -> None:
-    """Refuse, before minutes of building, what could not be written after them."""
+def check_output(path: Path, model: str) -> None:
+    """Refuse, before minutes of building, what could not be written after them, or would replace the model itself."""
+    for source in (Path(model).expanduser(), Path(model.rpartition(":")[0]).expanduser()):
+        if path.is_file() and source.is_file() and path.samefile(source):
+            raise UsageError(f"--output {path} is the model itself; give the engine a file of its own: -o model.trine")
     if path.is_dir():
         raise UsageError(f"--output {path} is a folder; give a file name in it: {path / 'model.trine'}")
     if not path.parent.is_dir():

@@ -56,7 +56,7 @@ _KINDS: tuple[tuple[type[BaseException], ExitCode, str, str], ...] = (
         errors.EngineFormatError,
         ExitCode.ENGINE_FILE,
         "this is no engine, or a damaged one",
-        "Build it again with `trine build`, or copy it again and compare checksums.",
+        "",
     ),
     (
         errors.EngineSaveError,
@@ -119,6 +119,12 @@ def _message(error: BaseException) -> str:
     if type(error) is OSError and error.strerror and error.filename is None:
         return error.strerror  # of stdout, most often: no file to name, and the number says nothing
     text = str(error).strip()
+    if isinstance(error, errors.EngineFormatError):
+        if error.section == "file":  # the section of what is no engine at all: its message has the advice
+            text = text.removeprefix("file: ")
+            return f"the file {text}" if text.startswith("is ") else text
+        if not isinstance(error, errors.EngineVersionError):
+            return f"{text}\nBuild it again with `trine build`, or copy it again and compare checksums."
     if isinstance(error, errors.BuildError):
         lines = [f"{name}: {reason}" for name, reason in error.refusals.items() if reason not in text]
         text = "\n".join([text, *lines])

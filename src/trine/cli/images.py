@@ -81,7 +81,7 @@ def load_image(path: Path, how: Preprocessing) -> np.ndarray[Any, Any]:
         raise MissingDependencyError("reading images needs Pillow: pip install 'trine[images]'") from err
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB" if how.channels == 3 else "L")
+            image = _eight_bits(ImageOps.exif_transpose(opened), path).convert("RGB" if how.channels == 3 else "L")
     except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError) as err:
         raise ConfigError(f"{path}: cannot be read as an image: {err}") from err
     except OSError as err:
@@ -95,6 +95,23 @@ def load_image(path: Path, how: Preprocessing) -> np.ndarray[Any, Any]:
     left, top = (image.width - how.width) // 2, (image.height - how.height) // 2
     image = image.crop((left, top, left + how.width, top + how.height))
     return normalise(np.asarray(image).reshape(how.height, how.width, how.channels), how)
+
+
+def _eight_bits(image: Any, path: Path) -> Any:
+    """A grey image of 16 bits, which Pillow would clip at 255, by the high ones; others as they are.
+
+    Raises ConfigError for pixels of 32 bits: nothing says which of their values is white.
+    """
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ConfigError(
+            f"{path}: its pixels have 32 bits, and nothing says which value is white; save it with 8 bits a channel, "
+            "or give the array that the engine takes as .npy"
+        )
+    return image
 
 
 def normalise(pixels: np.ndarray[Any, Any], how: Preprocessing) -> np.ndarray[Any, Any]:

@@ -70,15 +70,17 @@ def _arrays(files: Sequence[str], manifest: Manifest) -> Arrays:
     for file in files:
         name, equals, text = file.partition("=")
         path = Path(text if equals else file).expanduser()
+        if equals and path.suffix.lower() in IMAGE_SUFFIXES:
+            raise ConfigError(f"{file}: images go to an engine with one input, without its name: {text}")
         loaded = _load(path)
-        if isinstance(loaded, dict):
-            arrays.update(loaded)
-            continue
-        if not equals:
-            if len(infos) != 1:
+        if not isinstance(loaded, dict):
+            if not equals and len(infos) != 1:
                 raise ConfigError(f"{file}: the engine has inputs {', '.join(infos)}; write NAME={file}")
-            name = next(iter(infos))
-        arrays[name] = loaded
+            loaded = {name if equals else next(iter(infos)): loaded}
+        for given, array in loaded.items():
+            if given in arrays:
+                raise ConfigError(f"{file}: input {given!r} has an array already; give each input once")
+            arrays[given] = array
     for name in arrays:
         if name not in infos:
             guess = nearest(name, infos)
@@ -101,7 +103,10 @@ def _load(path: Path) -> np.ndarray[Any, Any] | Arrays:
                 return loaded
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as err:
-        raise ConfigError(f"{path}: no readable NumPy file: {err}") from err
+        # NumPy takes any other file for a pickle, and says how to load that, which nothing here ever does.
+        pickled = "pickle" in str(err)
+        why = "it holds Python objects or is no NumPy file at all; save plain arrays" if pickled else str(err)
+        raise ConfigError(f"{path}: no readable NumPy file: {why}") from err
 
 
 def _from_storage(array: np.ndarray[Any, Any], info: TensorInfo) -> np.ndarray[Any, Any]:

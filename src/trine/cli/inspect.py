@@ -74,8 +74,8 @@ def _print(data: dict[str, Any], options: Namespace) -> None:
     out.print(f"[dim]built {escape(data['created'])} with {escape(versions)}[/dim]")
     plans = "".join(f", plan {escape(name)} {size(length)}" for name, length in sizes["plan_bytes"].items())
     out.print(
-        f"{size(data['bytes'])}: weights {size(sizes['weight_bytes'])} ({count(sizes['parameters'])} parameters),"
-        f" graph {size(sizes['graph_bytes'])}{plans}\n"
+        f"{count(sizes['parameters'])} parameters; {size(data['bytes'])}: graph {size(sizes['graph_bytes'])},"
+        f" large weights {size(sizes['weight_bytes'])}{plans}\n"
     )
     _print_interface(data)
     _print_tactics(data)
@@ -84,7 +84,7 @@ def _print(data: dict[str, Any], options: Namespace) -> None:
     for plan in data["tensorrt"]:
         _print_tensorrt(plan, options.layers or options.verbose)
     _print_evidence(data)
-    work = f", {count(data['macs'])} multiply-adds a row" if data["macs"] else ""
+    work = f", {count(data['macs'])} multiply-adds a {data['macs_of']}" if data["macs"] else ""
     before, after = data["build"].get("nodes_before"), data["build"].get("nodes_after")
     shrunk = f", {before} before the passes" if before and before != after else ""
     out.print(f"[bold]layers[/bold]  {len(data['layers'])}{shrunk}{work}")

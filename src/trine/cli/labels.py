@@ -36,7 +36,7 @@ def load_labels(path: Path) -> list[str]:
     except UnicodeDecodeError as err:
         raise ConfigError(f"{path}: not UTF-8 text; give a text file with one name a line") from err
     if path.suffix.lower() != ".json":
-        return content.splitlines()
+        return content.rstrip().splitlines()
     try:
         found = json.loads(content)
         if isinstance(found, dict):

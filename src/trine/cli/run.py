@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["execute", "parser"]
 
+TOP = 5  # classes, where --top says nothing
+
 
 def parser() -> Parser:
     """The options of ``trine run``."""
@@ -39,7 +41,7 @@ def parser() -> Parser:
     result.add_argument("files", nargs="*", metavar="FILE", help="images, x.npy, name=x.npy or inputs.npz")
     output = result.add_argument_group("answers")
     output.add_argument("--labels", metavar="FILE", help="names of the classes: one a line, or JSON")
-    output.add_argument("--top", type=positive_int, default=5, metavar="K", help="how many classes to print (5)")
+    output.add_argument("--top", type=positive_int, metavar="K", help="how many classes to print (5)")
     output.add_argument("-o", "--output", metavar="FILE", help="write every output, by name, to this .npz file")
     add_image_options(result)
     random = result.add_argument_group("random data")
@@ -65,6 +67,10 @@ def execute(options: Namespace) -> int:
     output = Path(options.output).expanduser() if options.output else None
     if output is not None and output.suffix.lower() != ".npz":
         raise UsageError(f"--output {output}: outputs are written as .npz; name it {output.with_suffix('.npz')}")
+    if output is not None and not output.parent.is_dir():
+        raise UsageError(f"--output {output}: there is no folder {output.parent}; create it first")
+    if options.files and (options.batch or options.shapes):
+        raise UsageError("--batch and --shapes are of random data; leave them out, or the files")
     missing = [file for file in options.files if not Path(file.rpartition("=")[2]).expanduser().exists()]
     if missing:
         raise UsageError(f"{missing[0]}: no such file")
@@ -106,7 +112,10 @@ def _describe(
     from trine.cli.labels import is_classification, top
 
     scores = next((array for array in outputs.values() if is_classification(array)), None)
-    ranked = [] if scores is None else [top(row, options.top, labels) for row in scores]
+    if labels is not None and scores is not None and len(labels) > scores.shape[1]:
+        text = f"{options.labels}: {len(labels)} labels for {scores.shape[1]} classes; are they this model's?"
+        console.note(options, text)
+    ranked = [] if scores is None else [top(row, options.top or TOP, labels) for row in scores]
     classes = [[vars(entry) for entry in row] for row in ranked]
     rounded = round(latency_ms, 4)
     if call.names and classes:
@@ -115,8 +124,8 @@ def _describe(
             for name, row in zip(call.names, classes, strict=True)
         ]
     figures = [_figures(name, array) for name, array in outputs.items()]
-    names = ", ".join(call.names) or ("files" if options.files else f"random data, seed {options.seed}")
-    asked = options.labels is not None or bool(call.names)
+    names = ", ".join(call.names or options.files) or f"random data, seed {options.seed}"
+    asked = labels is not None or options.top is not None or bool(call.names)
     return [{"input": names, "outputs": figures, "top": classes if asked else [], "call_ms": rounded}]
 
 
@@ -135,7 +144,7 @@ def _print(document: dict[str, Any], options: Namespace) -> None:
     from rich.table import Table
 
     out = console.results()
-    out.print(f"[bold]{escape(document['input'])}[/bold] [dim]{document['call_ms']:.2f} ms[/dim]")
+    out.print(f"[bold]{escape(document['input'])}[/bold]  [dim]{document['call_ms']:.2f} ms[/dim]")
     for figures in document.get("outputs", []):
         shape = "x".join(map(str, figures["shape"])) or "scalar"
         numbers = "  ".join(f"{key} {figures[key]:.6g}" for key in ("min", "max", "mean") if key in figures)

@@ -43,6 +43,8 @@ def load_source(text: str, *, shapes: dict[str, ShapeTriple] | None = None, seed
     if path.suffix.lower() == ".onnx" or path.is_file() or ":" not in path.name:
         if not path.is_file():
             raise ConfigError(_no_file(path, text))
+        if path.suffix == ".py":
+            raise ConfigError(f"{text} is Python; name what makes the model in it: {text}:make")
         return Source(text, path)
     built = _call(_find(text), text)
     module, example_inputs = built, None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from trine.engine.inspect_cuda import inspect_cuda_plans
@@ -41,9 +42,11 @@ def inspect_engine(engine: Inspectable) -> dict[str, Any]:
     """Everything worth knowing about ``engine``, JSON-able.
 
     Keys: name, source, precision, created, versions, opsets, inputs, outputs, tactic, tactics, stages, passes,
-    build, sizes, operators, layers, macs, cuda, tensorrt, evidence. ``cuda`` and
-    ``tensorrt`` are what inspect_cuda_plans and inspect_tensorrt say. ``macs`` are multiply-accumulates for one row
-    (the first dimension taken as 1, others at the profile's opt), and None for a layer of which they are not known.
+    build, sizes, operators, layers, macs, macs_of, cuda, tensorrt, evidence. ``cuda`` and
+    ``tensorrt`` are what inspect_cuda_plans and inspect_tensorrt say. ``macs`` are multiply-accumulates (a dynamic
+    first dimension taken as 1, others at the profile's opt), and None for a layer of which they are not known;
+    ``macs_of`` says of what: "row", or "call" where the number of rows is fixed. Integers are no parameters: they
+    are shapes and indices.
     Raises EngineFormatError when the graph's or a CUDA plan's bytes are damaged.
     """
     manifest = engine.manifest
@@ -76,6 +79,7 @@ def inspect_engine(engine: Inspectable) -> dict[str, Any]:
         "operators": dict(Counter(layer["op"] for layer in layers).most_common()),
         "layers": layers,
         "macs": sum(layer["macs"] or 0 for layer in layers),
+        "macs_of": "call" if any(_fixed_rows(info.shape) for info in manifest.inputs) else "row",
         "cuda": inspect_cuda_plans(engine.plans),
         "tensorrt": inspect_tensorrt(engine.plans),
         "evidence": dict(manifest.evidence) if manifest.evidence is not None else None,
@@ -117,7 +121,15 @@ def _used_names(engine: Inspectable, view: GraphView) -> dict[str, str]:
 
 
 def _parameters(engine: Inspectable, view: GraphView) -> int:
-    return sum(_count(tensor.shape) or 0 for tensor in _weights(engine, view).values())
+    return sum(_parameters_of(tensor) for tensor in _weights(engine, view).values())
+
+
+def _parameters_of(tensor: TensorView) -> int:
+    return 0 if tensor.dtype in ("int64", "bool") else _count(tensor.shape) or 0
+
+
+def _fixed_rows(shape: Sequence[int | str]) -> bool:
+    return bool(shape) and isinstance(shape[0], int) and shape[0] != 1
 
 
 def _layers(engine: Inspectable, view: GraphView) -> list[dict[str, Any]]:
@@ -130,7 +142,7 @@ def _layers(engine: Inspectable, view: GraphView) -> list[dict[str, Any]]:
         info.name: TensorView(info.name, info.dtype.value, tuple(info.shape))
         for info in (*engine.manifest.inputs, *engine.manifest.outputs)
     }
-    known = {**view.tensors, **interface, **weights}
+    known = {**_renamed(view, engine.manifest), **interface, **weights}
     symbols = _one_row(engine.manifest)
 
     def describe(name: str) -> dict[str, Any]:
@@ -152,12 +164,30 @@ def _layers(engine: Inspectable, view: GraphView) -> list[dict[str, Any]]:
                 "inputs": [describe(name) for name in node.inputs if name],
                 "outputs": [describe(name) for name in node.outputs if name],
                 "attributes": dict(node.attributes),
-                "parameters": sum(_count(weights[name].shape) or 0 for name in own),
+                "parameters": sum(_parameters_of(weights[name]) for name in own),
                 "weight_bytes": sum(stored.get(name, 0) for name in own),
                 "macs": _macs(node, shapes, result, symbols),
             }
         )
     return layers
+
+
+def _renamed(view: GraphView, manifest: Manifest) -> dict[str, TensorView]:
+    """The graph's tensors, their dynamic dimensions called as the manifest calls them: "batch" may be "b" there."""
+    names: dict[str, str] = {}
+    for info in manifest.inputs:
+        found = view.tensors.get(info.name, TensorView(info.name)).shape or ()
+        for inner, outer in zip(found, info.shape, strict=False):
+            if isinstance(inner, str) and isinstance(outer, str):
+                names.setdefault(inner, outer)
+
+    def rename(dim: int | str) -> int | str:
+        return dim if isinstance(dim, int) else "*".join(names.get(factor, factor) for factor in dim.split("*"))
+
+    return {
+        name: tensor if tensor.shape is None else replace(tensor, shape=tuple(map(rename, tensor.shape)))
+        for name, tensor in view.tensors.items()
+    }
 
 
 def _one_row(manifest: Manifest) -> dict[str, int]:

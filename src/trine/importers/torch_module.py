@@ -111,7 +111,8 @@ def _run_example(
         weights = {str(p.dtype) for p in reference.module.parameters()}
         raise ModelImportError(
             f"{name} itself fails on the example inputs ({listed}){f' at {line}' if line else ''}: "
-            f"{' '.join(str(err).split())[:400]}. Give inputs of the shape and dtype that forward takes"
+            f"{type(err).__name__}: {' '.join(str(err).split())[:400]}. "
+            "Give inputs of the shape and dtype that forward takes"
             + (f"; its weights are {', '.join(sorted(weights))}" if weights else "")
         ) from err
     if not outputs:

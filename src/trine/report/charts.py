@@ -31,7 +31,7 @@ def skyline(layers: Sequence[Mapping[str, Any]]) -> str:
         shape = shape_text(outputs[0]["shape"]) if outputs else ""
         facts = [f"{layer['index']} {layer['op']}", layer["name"], shape]
         if layer["macs"]:
-            facts.append(f"{count(layer['macs'])} multiply-adds a row")
+            facts.append(f"{count(layer['macs'])} multiply-adds")
         if layer["weight_bytes"]:
             facts.append(f"{size(layer['weight_bytes'])} of weights")
         bars.append(

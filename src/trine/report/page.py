@@ -77,7 +77,7 @@ def _header(data: dict[str, Any], title: str, lead: str, facts: Sequence[Fact]) 
         Fact(size(sizes["graph_bytes"] + sizes["weight_bytes"]), "graph and weights"),
     ]
     if data["macs"]:
-        own.append(Fact(count(data["macs"]), "multiply-adds a row"))
+        own.append(Fact(count(data["macs"]), f"multiply-adds a {data['macs_of']}"))
     if chosen.get("latency_ms"):
         own.append(Fact(milliseconds(float(chosen["latency_ms"])), f"a call, by {chosen['name']}, at the tuned shape"))
     if report is not None:
