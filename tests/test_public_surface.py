@@ -27,6 +27,7 @@ PUBLIC = [
     "EngineSaveError",
     "EngineVersionError",
     "ExecutionContext",
+    "ExecutionError",
     "ExternalDataError",
     "InputError",
     "Manifest",

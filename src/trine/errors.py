@@ -11,6 +11,7 @@
     │   └── EngineVersionError               the file was written by a newer trine
     ├── EngineSaveError (OSError)            the engine could not be written; nothing was left behind
     ├── InputError (ValueError)              a call's arrays do not fit the engine
+    ├── ExecutionError (RuntimeError)        the backend failed while it computed a call
     ├── DeviceError (RuntimeError)           the GPU or its driver refused
     │   ├── NoDeviceError                    no driver, no GPU, or none that can run the engine's kernels
     │   ├── DeviceMemoryError                the GPU has too little free memory
@@ -39,6 +40,7 @@ __all__ = [
     "EngineFormatError",
     "EngineSaveError",
     "EngineVersionError",
+    "ExecutionError",
     "ExternalDataError",
     "InputError",
     "MissingDependencyError",
@@ -113,6 +115,11 @@ class EngineSaveError(TrineError, OSError):
 
 class InputError(TrineError, ValueError):
     """The arrays given to an engine do not fit it: name, count, dtype, rank, shape or device."""
+
+
+class ExecutionError(TrineError, RuntimeError):
+    """The backend failed while it computed a call: a value in the inputs that the model cannot take, such as an index
+    out of range; or one context in two threads. The engine itself is sound, and other calls may succeed."""
 
 
 class DeviceError(TrineError, RuntimeError):

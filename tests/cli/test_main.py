@@ -115,6 +115,7 @@ def test_nearest_ignores_case() -> None:
         (errors.AccuracyError("off", None), 1),
         (errors.ConfigError("odd"), 2),
         (errors.InputError("odd"), 2),
+        (errors.ExecutionError("odd"), 5),
         (errors.ModelImportError("odd"), 3),
         (errors.UnsupportedError("odd", ["Foo"]), 3),
         (errors.ExternalDataError("odd"), 3),

@@ -45,6 +45,80 @@ def test_any_layout_gives_the_same_answer(engine, make):
     np.testing.assert_array_equal(np.asarray(engine(make(x))), engine(x))
 
 
+def fake_tensor():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        return torch.empty(1, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.ma.masked_array(image(), mask=image() > 0), "'input': is a masked array, .* x.filled"),
+        (fake_tensor(), "'input': expected a plain tensor, got a FakeTensor"),
+        (torch.from_numpy(image()).to_sparse(), "'input': expected a dense tensor"),
+        (torch.empty(1, 3, 8, 8, device="meta"), "'input': expected a tensor in host memory"),
+    ],
+    ids=["masked", "fake", "sparse", "meta"],
+)
+def test_what_holds_no_plain_numbers_is_refused(engine, value, text):
+    with pytest.raises(trine.InputError, match=text):
+        engine(value)
+
+
+def test_nothing_masked_is_an_array_like_others(engine):
+    np.testing.assert_array_equal(engine(np.ma.masked_array(image())), engine(image()))
+
+
+def test_an_engine_cannot_be_transformed(engine):
+    with pytest.raises(trine.InputError, match="got one under torch.func"):
+        torch.vmap(engine)(torch.from_numpy(image())[None])
+
+
+def test_names_are_needed_by_a_context(engine):
+    with engine.create_execution_context() as context:
+        with pytest.raises(
+            trine.InputError, match=r"expected a dict with an array for each of \['input'\], got ndarray"
+        ):
+            context.execute(image())
+        with pytest.raises(trine.InputError, match="out: expected a dict of arrays by output's name, got ndarray"):
+            context.execute({"input": image()}, out=np.empty(1, np.float32))
+        with pytest.raises(trine.InputError, match=f"out '{engine.outputs[0].name}': expected an array .* got list"):
+            context.execute({"input": image()}, out={engine.outputs[0].name: [1]})
+
+
+def test_a_context_that_computes_in_another_thread(engine):
+    """OpenVINO says so; ONNX Runtime does not mind."""
+    barrier, failures = threading.Barrier(2), []
+
+    def call(context):
+        barrier.wait()
+        for _ in range(200):
+            try:
+                context.execute({"input": image(16)})
+            except Exception as err:
+                failures.append(err)
+
+    with engine.create_execution_context() as context:
+        threads = [threading.Thread(target=call, args=(context,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert all(isinstance(err, trine.ExecutionError) and "in another thread" in str(err) for err in failures)
+    if engine.tactic == "onnxruntime":
+        assert not failures
+
+
+def test_values_that_the_model_cannot_take():
+    embedding = torch.nn.Embedding(5, 3).eval()
+    engine = trine.build(embedding, torch.zeros(1, 2, dtype=torch.int64), tactics=("onnxruntime",))
+    with pytest.raises(trine.ExecutionError, match=r"ONNX Runtime: .*out of data bounds.* Does an input hold"):
+        engine(np.array([[0, 5]]))
+    assert engine(np.array([[0, 4]])).shape == (1, 2, 3)
+
+
 def test_answers_are_the_callers_to_keep(engine):
     first = engine(image(1))
     kept = first.copy()

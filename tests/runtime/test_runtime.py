@@ -1,8 +1,12 @@
+import copy
 import json
 import logging
+import pickle
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -112,6 +116,33 @@ def test_a_plan_of_garbage_is_refused(engine, plan):
 def test_plan_round_trip():
     plan = CpuPlan("openvino", 2, {"precision": "fp32"}, "a cpu", {"openvino": "1"})
     assert CpuPlan.from_bytes(plan.to_bytes()) == plan
+
+
+def test_an_engine_that_another_thread_closes_stays_closed(engine):
+    loaded, failures = trine.load(engine.serialize()), []
+
+    def call():
+        try:
+            while True:
+                loaded(X)
+        except Exception as err:
+            failures.append(err)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    loaded.close()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert [type(err) for err in failures] == [trine.InputError] * 3
+    assert all("this engine is closed" in str(err) for err in failures)
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_an_engine_is_not_copied(engine, copied):
+    with pytest.raises(TypeError, match=r"cannot be pickled or copied.*engine.serialize\(\)"):
+        copied(engine)
 
 
 def test_a_closed_engine_says_so(engine):

@@ -14,7 +14,7 @@ from trine.builder.config import BuilderConfig
 from trine.builder.stages import Stages
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
-from trine.errors import AccuracyError, BuildError, TrineError
+from trine.errors import AccuracyError, BuildError, DeviceError
 from trine.importers.imported_model import ImportedModel
 from trine.profile import OptimizationProfile
 from trine.runtime.context import ExecutionContext
@@ -151,9 +151,9 @@ class Task(ABC):
         def run(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             try:
                 return context.execute(arrays)
-            except TrineError:
+            except DeviceError:
                 raise
-            except RuntimeError as err:
+            except RuntimeError as err:  # ExecutionError, and what a backend raises by itself
                 shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
                 raise BuildError(
                     f"{self.imported.name}: {candidate.label} cannot compute {shapes}, which the profile allows: "

@@ -68,6 +68,7 @@ _KINDS: tuple[tuple[type[BaseException], ExitCode, str, str], ...] = (
     (errors.NoDeviceError, ExitCode.DEVICE, "no GPU here runs this engine", "See: trine doctor"),
     (errors.DeviceMemoryError, ExitCode.DEVICE, "the GPU has too little free memory", ""),
     (errors.DeviceError, ExitCode.DEVICE, "the GPU failed", ""),
+    (errors.ExecutionError, ExitCode.BUILD, "the backend could not compute this call", ""),
     (errors.InputError, ExitCode.USAGE, "the input does not fit the engine", ""),
     (errors.ConfigError, ExitCode.USAGE, "the command cannot be run as it is written", ""),
     (OSError, ExitCode.USAGE, "a file cannot be read or written", ""),

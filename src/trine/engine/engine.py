@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -109,6 +110,8 @@ class Engine:
             outputs = context.execute(inputs)
         finally:
             self._idle.append(context)
+            if self._executor is None:  # closed meanwhile, by another thread
+                self._close_idle()
         if self.manifest.output_structure is not None:
             from trine.structure import rebuild
 
@@ -140,14 +143,25 @@ class Engine:
             self._owner.verify_checksums()
 
     def close(self) -> None:
-        """Free the compiled model and the mapped file. Contexts of it must not be used afterwards."""
+        """Free the compiled model. Contexts of it must not be used afterwards. The graph and its weights, which are
+        the mapped file, go with the engine object: until then it can be inspected and saved."""
         with self._lock:
             executor, self._executor = self._executor, None
-            for context in self._idle:
-                context.close()
-            self._idle.clear()
+            self._close_idle()
             if executor is not None:
                 executor.close()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            with contextlib.suppress(IndexError):  # another thread took the last one
+                self._idle.pop().close()
+
+    def __reduce__(self) -> NoReturn:
+        """Engines hold compiled code: they are neither pickled nor copied."""
+        raise TypeError(
+            "an engine cannot be pickled or copied: it holds compiled code. Send its file's path, or the bytes of "
+            "engine.serialize(), and give them to trine.load there"
+        )
 
     def __enter__(self) -> Engine:
         return self

@@ -39,7 +39,7 @@ class _InputCheck:
         if array.dtype != self.dtype and not (self.info.dtype is DataType.STRING and array.dtype.kind in "OSUT"):
             raise InputError(
                 f"input {self.name!r}: expected {self.info.dtype.value}, got {array.dtype}; "
-                f"convert it, e.g. x.astype(np.{self.info.dtype.value})"
+                f"convert it, e.g. {_conversion(self.info.dtype)}"
             )
         self.check_shape(array.shape, bound)
         return array if array.flags.c_contiguous else array.copy(order="C")
@@ -106,11 +106,12 @@ class ExecutionContext:
 
         Raises:
             InputError: a name, count, dtype, rank, shape or device does not fit.
+            ExecutionError: the backend failed on these values, or computes for this context in another thread.
         """
         session = self._session
         if session is None:
             raise InputError("this execution context is closed; create another with engine.create_execution_context()")
-        if inputs.keys() != self._checks.keys():
+        if not _is_mapping(inputs) or inputs.keys() != self._checks.keys():
             self._refuse_names(inputs)
         bound: dict[str, int] = {}
         arrays = []
@@ -164,7 +165,7 @@ class ExecutionContext:
                 f"this engine runs {getattr(session, 'where', 'on the CPU')} and takes arrays in host memory; pass "
                 'x.cpu(), or build the model with device="cuda" and load it where the GPU is'
             )
-        if inputs.keys() != self._checks.keys():
+        if not _is_mapping(inputs) or inputs.keys() != self._checks.keys():
             self._refuse_names(inputs)
         if out is not None:
             self._refuse_unknown(out)
@@ -209,7 +210,13 @@ class ExecutionContext:
         return answers
 
     def _refuse_names(self, inputs: Mapping[str, Any]) -> None:
-        wanted, got = list(self._checks), list(inputs)
+        wanted = list(self._checks)
+        if not _is_mapping(inputs):
+            raise InputError(
+                f"inputs: expected a dict with an array for each of {wanted}, got {type(inputs).__name__}; "
+                "an engine itself may be called with arrays alone"
+            )
+        got = list(inputs)
         missing = [name for name in wanted if name not in inputs]
         extra = [name for name in got if name not in self._checks]
         parts = []
@@ -220,6 +227,8 @@ class ExecutionContext:
         raise InputError(f"inputs: {' and '.join(parts)}; the engine takes {wanted}")
 
     def _refuse_unknown(self, out: Mapping[str, Any]) -> None:
+        if not _is_mapping(out):
+            raise InputError(f"out: expected a dict of arrays by output's name, got {type(out).__name__}")
         known = {info.name for info in self._outputs}
         unknown = [name for name in out if name not in known]
         if unknown:
@@ -243,7 +252,7 @@ class ExecutionContext:
             if info.name not in out:
                 targets.append(None)
                 continue
-            array = as_numpy(info.name, out[info.name])
+            array = as_numpy(info.name, out[info.name], "out")
             shape = self._shape_of(info, bound)
             if array.dtype != info.dtype.numpy or (shape is not None and array.shape != shape):
                 raise InputError(
@@ -276,11 +285,23 @@ class ExecutionContext:
         self.close()
 
 
+def _is_mapping(value: object) -> bool:
+    return type(value) is dict or isinstance(value, Mapping)  # the first is the quicker question
+
+
 def _fill(name: str, target: Any, array: np.ndarray) -> None:
-    destination = as_numpy(name, target)
+    destination = as_numpy(name, target, "out")
     if destination.shape != array.shape:
         raise InputError(f"out {name!r}: expected shape {array.shape}, got {destination.shape}")
     np.copyto(destination, array)
+
+
+def _conversion(dtype: DataType) -> str:
+    """How a caller converts to ``dtype``."""
+    value = dtype.value
+    if value.startswith(("bfloat16", "float8", "int4", "uint4", "float4")):
+        return f"x.astype(ml_dtypes.{value}), or x.to(torch.{value})"
+    return f"x.astype(np.{'bool_' if value == 'bool' else value}), or x.to(torch.{value})"
 
 
 def _show(shape: tuple[int | str, ...]) -> str:

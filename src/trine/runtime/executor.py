@@ -25,7 +25,8 @@ class Session(Protocol):
         """Compute all outputs, in the manifest's order.
 
         ``inputs`` are C-contiguous and of the manifest's dtypes. An array in ``outputs`` is written in place
-        and returned; for None a new array is returned, which the session never touches again.
+        and returned; for None a new array is returned, which the session never touches again. Raises ExecutionError
+        with the backend's reason.
         """
         ...
 

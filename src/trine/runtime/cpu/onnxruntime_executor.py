@@ -9,7 +9,7 @@ import numpy as np
 
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
-from trine.errors import BuildError, MissingDependencyError
+from trine.errors import BuildError, ExecutionError, MissingDependencyError
 from trine.runtime.cpu.ort_values import from_ort_value, needs_ort_value, to_ort_value
 
 __all__ = ["OnnxRuntimeExecutor", "load_onnxruntime"]
@@ -112,11 +112,13 @@ class OnnxRuntimeSession:
         self._errors = _errors()
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        """See ``trine.runtime.executor.Session.run``. Raises RuntimeError with ONNX Runtime's reason."""
+        """See ``trine.runtime.executor.Session.run``."""
         try:
             return self._compute(inputs, outputs)
         except self._errors as err:
-            raise RuntimeError(f"ONNX Runtime: {_first_line(err)}") from err
+            raise ExecutionError(
+                f"ONNX Runtime: {_first_line(err)}. Does an input hold a value that the model cannot take?"
+            ) from err
 
     def _compute(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         feeds = dict(zip(self._input_names, inputs, strict=True))

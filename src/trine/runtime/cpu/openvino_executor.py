@@ -12,7 +12,7 @@ import numpy as np
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
-from trine.errors import BuildError, MissingDependencyError
+from trine.errors import BuildError, ExecutionError, MissingDependencyError
 from trine.runtime.cpu.import_openvino import import_openvino
 
 __all__ = ["OpenVinoExecutor", "load_openvino", "supported_precisions"]
@@ -106,6 +106,17 @@ class OpenVinoSession:
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See ``trine.runtime.executor.Session.run``."""
+        try:
+            return self._compute(inputs, outputs)
+        except RuntimeError as err:
+            if "is busy" in str(err):
+                text = "this execution context computes in another thread; give each thread a context of its own"
+                raise ExecutionError(text) from err
+            raise ExecutionError(
+                f"OpenVINO: {_reason(err)}. Does an input hold a value that the model cannot take?"
+            ) from err
+
+    def _compute(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         if self._small_shapes is not None:
             if self._small_shapes == tuple([array.shape for array in inputs]):
                 return self._run_small(inputs, outputs)
