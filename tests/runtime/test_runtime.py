@@ -125,7 +125,7 @@ def test_an_engine_that_another_thread_closes_stays_closed(engine):
         try:
             while True:
                 loaded(X)
-        except Exception as err:
+        except trine.TrineError as err:
             failures.append(err)
 
     threads = [threading.Thread(target=call) for _ in range(3)]
