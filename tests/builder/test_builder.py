@@ -1,4 +1,5 @@
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -158,6 +159,24 @@ def test_a_tactic_can_be_asked_for(net, tactic):
     assert engine.tactic == tactic
     refused = next(t for t in engine.manifest.build["tactics"] if not t["chosen"])
     assert refused["reasons"] == ["not among tactics="]
+
+
+def test_builds_in_several_threads(net):
+    """PyTorch's export is not made for that: builds take turns."""
+
+    def make(_):
+        return trine.build(net, torch.zeros(2, 3, 8, 8), tactics=("onnxruntime",))
+
+    x = torch.ones(3, 3, 8, 8)
+    with ThreadPoolExecutor(3) as pool:
+        engines = list(pool.map(make, range(3)))
+    for engine in engines:
+        torch.testing.assert_close(engine(x), net(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_config_is_a_builder_config(net):
+    with pytest.raises(trine.ConfigError, match="config: expected a BuilderConfig, got dict"):
+        trine.build(net, torch.zeros(2, 3, 8, 8), config={"batch": 2})
 
 
 def test_options_come_one_way(net):

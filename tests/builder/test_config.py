@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 import trine
@@ -31,13 +32,22 @@ def test_defaults():
         ({"dynamic": {"x": {2: (3, 2, 1)}}}, "min <= opt <= max"),
         ({"dynamic": {"x": 2}}, "axis: \\(min, opt, max\\)"),
         ({"shapes": {"x": ((1, 2), (1, 2))}}, "three shapes"),
-        ({"shapes": {"x": ((1, 2), (1, 2), (1, 2, 3))}}, "same rank"),
+        ({"shapes": {"x": ((1, 2), (1, 2), (1, 2, 3))}}, r"shapes\['x'\]: .*same rank"),
+        ({"shapes": {"x": ((1,), (2,), (1,))}}, r"shapes\['x'\]: axis 0: expected 0 <= min"),
         ({"shapes": {"x": ((1, 2),) * 3}, "batch": 2}, "leave out batch and dynamic"),
     ],
 )
 def test_refuses_with_what_is_allowed(options, text):
     with pytest.raises(trine.ConfigError, match=text):
         BuilderConfig.from_options(**options)
+
+
+def test_integers_of_numpy_are_integers():
+    two = np.int32(2)
+    config = BuilderConfig(batch=two, threads=two, seed=two)
+    ranged = BuilderConfig(dynamic={"x": {two: (two, two, two)}})
+    assert (config, ranged) == (BuilderConfig(batch=2, threads=2, seed=2), BuilderConfig(dynamic={"x": {2: (2, 2, 2)}}))
+    assert all(type(number) is int for number in (*config.batch, config.threads, config.seed, *ranged.dynamic["x"]))
 
 
 def test_unknown_option_names_the_nearest():

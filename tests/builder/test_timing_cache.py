@@ -37,13 +37,22 @@ def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x04", b"[]", b"{}", b'{"trine_timing_cache": 99}'])
+@pytest.mark.parametrize("content", [b"\x80\x04", b"[]", b"{}", b'{"trine_timing_cache": 99}'])
 def test_another_file_is_refused_not_overwritten(tmp_path, content):
     path = tmp_path / "t"
     path.write_bytes(content)
     with pytest.raises(trine.ConfigError, match="no timing cache of this version"):
         TimingCache(path)
     assert path.read_bytes() == content
+
+
+def test_an_empty_file_is_an_empty_cache(tmp_path):
+    path = tmp_path / "timings"
+    path.touch()
+    cache = TimingCache(path)
+    cache.put("key", 0.5)
+    cache.save()
+    assert TimingCache(path).get("key") == 0.5
 
 
 def test_timings_must_be_numbers(tmp_path):

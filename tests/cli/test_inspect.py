@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 
 def test_what_is_printed(trine, engine_file: Path) -> None:
@@ -52,6 +57,18 @@ def test_what_is_no_engine_is_not_called_damaged(trine, model_file: Path, engine
     result = trine("inspect", "a.trine")
     assert result.code == 4
     assert "copy it again and compare checksums" in result.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs ulimit")
+def test_half_a_page_is_never_left(engine_file: Path, in_folder: Path) -> None:
+    """The file may take 4 KiB only, as on a full disk."""
+    Path("page.html").write_text("before")
+    command = f"ulimit -f 4; trap '' XFSZ; exec {sys.executable} -m trine inspect '{engine_file}' --html page.html"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 4, result.stderr
+    assert "cannot write 'page.html': File too large" in result.stderr
+    assert [(path.name, path.read_text()) for path in in_folder.iterdir()] == [("page.html", "before")]
 
 
 def test_an_engine_without_evidence_says_so(trine, model_file: Path, in_folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx.parser
 import onnx_ir as ir
 import pytest
 import torch
@@ -361,6 +361,21 @@ def test_example_inputs_that_do_not_fit() -> None:
     ]:
         with pytest.raises(ModelImportError, match=text):
             import_model(model, example)
+
+
+def test_what_is_no_module_says_what_to_give() -> None:
+    onnx_model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[1] x) => (float[1] y) {y = Relu(x)}'
+    )
+    exported = torch.export.export(nn.Linear(4, 4), (rand(2, 4),))
+    for model, text in [
+        (onnx_model, r"its bytes: model.SerializeToString\(\)"),
+        (exported, r"pass its .module\(\)"),
+        (nn.Linear(4, 4).state_dict(), "weights alone are no model"),
+        (abs, "wrap it in a module whose forward calls it"),
+    ]:
+        with pytest.raises(ModelImportError, match=text):
+            import_model(model, rand(2, 4))
 
 
 def test_unknown_options_say_what_is_allowed() -> None:

@@ -145,6 +145,12 @@ def test_an_engine_is_not_copied(engine, copied):
         copied(engine)
 
 
+@pytest.mark.parametrize("threads", [-1, "2", 1.5, 5000])
+def test_threads_that_are_no_number_of_them(engine, threads):
+    with pytest.raises(trine.ConfigError, match="threads: expected a whole number up to 4096"):
+        trine.load(engine.serialize(), threads=threads)
+
+
 def test_a_closed_engine_says_so(engine):
     loaded = trine.load(engine.serialize())
     loaded(X)

@@ -1,4 +1,4 @@
-"""The builder: import, change, compile, time, verify. Read ``build`` from top to bottom."""
+"""The builder: import, change, compile, time, verify. Read ``_build`` from top to bottom."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import logging
 import os
+import threading
 from typing import Any
 
 from trine.builder.config import BuilderConfig
@@ -30,6 +31,10 @@ __all__ = ["build"]
 
 log = logging.getLogger("trine")
 
+# PyTorch's export changes what all threads share, and timings want the machine to themselves. Reentrant: what a module
+# or a converter calls may build.
+_one_build_at_a_time = threading.RLock()
+
 _PACKAGES = ("trine", "numpy", "openvino", "onnxruntime", "onnx", "onnx-ir", "onnxscript", "torch", "triton")
 
 
@@ -42,6 +47,8 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
             Optional for ONNX and networks, for which random inputs are made up.
         config: the options as a BuilderConfig; or give them as keywords, see there.
 
+    Builds in several threads take turns.
+
     Returns:
         An engine that answers as the source does, within the accuracy budget.
 
@@ -53,7 +60,14 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
     """
     if config is not None and options:
         raise ConfigError(f"give options either as config= or as keywords, not both; got {sorted(options)} too")
-    config = config or BuilderConfig.from_options(**options)
+    if config is not None and not isinstance(config, BuilderConfig):
+        raise ConfigError(f"config: expected a BuilderConfig, got {type(config).__name__}; give options as keywords")
+    with _one_build_at_a_time:
+        return _build(source, example_inputs, config or BuilderConfig.from_options(**options))
+
+
+def _build(source: Any, example_inputs: Any, config: BuilderConfig) -> Engine:
+    """``build``, with its options settled."""
     stages = Stages(show=config.progress)
 
     with stages("import"):

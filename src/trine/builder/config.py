@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -109,6 +110,10 @@ class BuilderConfig:
             raise ConfigError("shapes: already says the batch and every dynamic dimension; leave out batch and dynamic")
         if self.threads is not None and not (_is_int(self.threads) and 1 <= self.threads <= 4096):
             raise ConfigError(f"threads: expected a whole number from 1 to 4096 or None, got {self.threads!r}")
+        if not (_is_int(self.seed) and self.seed >= 0):
+            raise ConfigError(f"seed: expected a whole number >= 0, got {self.seed!r}")
+        for name in ("threads", "seed"):  # NumPy's integers are as good, but no JSON
+            object.__setattr__(self, name, None if getattr(self, name) is None else int(getattr(self, name)))
         if self.tactics is not None:
             named: Any = self.tactics
             tactics = (named,) if isinstance(named, str) else tuple(named)
@@ -120,8 +125,6 @@ class BuilderConfig:
         budget = self.accuracy_budget
         if budget is not None and not (isinstance(budget, int | float) and 0 < budget < float("inf")):
             raise ConfigError(f"accuracy_budget: expected a positive relative error such as 1e-3, got {budget!r}")
-        if not (_is_int(self.seed) and self.seed >= 0):
-            raise ConfigError(f"seed: expected a whole number >= 0, got {self.seed!r}")
         for name in ("timing_cache", "kernel_cache"):
             path = getattr(self, name)
             if path is not None and not isinstance(path, str | Path):
@@ -129,7 +132,7 @@ class BuilderConfig:
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -144,7 +147,7 @@ def _range(what: str, value: Any, lowest: int) -> tuple[int, int, int]:
         raise ConfigError(f"{what}: expected an int or (min, opt, max), got {value!r}") from None
     if not (all(map(_is_int, (low, mid, high))) and lowest <= low <= mid <= high):
         raise ConfigError(f"{what}: expected whole numbers with {lowest} <= min <= opt <= max, got {value!r}")
-    return low, mid, high
+    return int(low), int(mid), int(high)
 
 
 def _check_dynamic(dynamic: Any) -> dict[str, dict[int, tuple[int, int, int]]]:
@@ -159,7 +162,7 @@ def _check_dynamic(dynamic: Any) -> dict[str, dict[int, tuple[int, int, int]]]:
         for axis, limits in axes.items():
             if not (_is_int(axis) and axis >= 0):
                 raise ConfigError(f"dynamic[{name!r}]: expected axes 0, 1, …, got {axis!r}")
-            checked.setdefault(name, {})[axis] = _range(f"dynamic[{name!r}][{axis}]", limits, lowest=0)
+            checked.setdefault(name, {})[int(axis)] = _range(f"dynamic[{name!r}][{axis}]", limits, lowest=0)
     return checked
 
 
@@ -179,5 +182,8 @@ def _check_shapes(shapes: Any) -> dict[str, ShapeRange]:
             raise ConfigError(
                 f"shapes[{name!r}]: expected three shapes (min, opt, max), e.g. ((1,3,224,224),)*3, got {value!r}"
             ) from None
-        checked[name] = ShapeRange(low, mid, high)
+        try:
+            checked[name] = ShapeRange(low, mid, high)
+        except ConfigError as err:
+            raise ConfigError(f"shapes[{name!r}]: {err}") from None
     return checked

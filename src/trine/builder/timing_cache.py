@@ -90,7 +90,10 @@ class TimingCache:
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise ConfigError(refusal)
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            if not text:
+                return {}  # `mktemp` made it
+            content: Any = json.loads(text)
         except OSError as err:
             raise ConfigError(f"timing_cache: {path} cannot be read: {err.strerror or err}") from err
         except (ValueError, RecursionError) as err:

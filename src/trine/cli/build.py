@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -11,7 +12,7 @@ from trine.cli import console
 from trine.cli.failures import ExitCode
 from trine.cli.parser import Parser, UsageError, argument_type, positive_float, positive_int, whole_number
 from trine.cli.shapes import ShapeTriple, parse_batch, parse_shapes, shape_ranges
-from trine.errors import ConfigError
+from trine.errors import ConfigError, EngineSaveError
 
 if TYPE_CHECKING:
     from trine.cli.sources import Source
@@ -208,6 +209,8 @@ def check_output(path: Path, model: str) -> None:
         raise UsageError(f"--output {path} is a folder; give a file name in it: {path / 'model.trine'}")
     if not path.parent.is_dir():
         raise UsageError(f"--output {path}: there is no folder {path.parent}; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise EngineSaveError(f"--output {path}: the folder {path.parent} may not be written")
 
 
 def _summary(engine: Engine, output: Path, seconds: float) -> dict[str, Any]:

@@ -35,7 +35,15 @@ def check_module(module: Any) -> torch.device:
         raise ModelImportError(f"{module.__name__} is a class; pass an instance, {module.__name__}(...)")
     if not isinstance(module, torch.nn.Module):
         what = f"the function {module.__qualname__}" if inspect.isroutine(module) else type(module).__name__
-        raise ModelImportError(f"expected a torch.nn.Module, got {what}; wrap it in a module whose forward calls it")
+        if isinstance(module, torch.export.ExportedProgram):
+            advice = "pass its .module()"
+        elif hasattr(module, "SerializeToString"):
+            advice = "an ONNX model goes in as its path or its bytes: model.SerializeToString()"
+        elif isinstance(module, Mapping):
+            advice = "weights alone are no model; load them with load_state_dict into the module that they are of"
+        else:
+            advice = "wrap it in a module whose forward calls it"
+        raise ModelImportError(f"expected a torch.nn.Module, got {what}; {advice}")
     tensors = dict([*module.named_parameters(), *module.named_buffers()])
     uninitialised = [n for n, t in tensors.items() if torch.nn.parameter.is_lazy(t)]
     if uninitialised:

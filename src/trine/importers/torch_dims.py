@@ -56,11 +56,11 @@ def plan_axes(
             asked.add((first, 0))  # the other inputs may share its size by accident
     for name, symbols in dynamic_axes.items():
         if name not in leaves:
-            raise ConfigError(f"dynamic_axes names the input {name!r}; the inputs are {', '.join(leaves)}")
+            raise ConfigError(f"a dynamic dim names the input {name!r}; the inputs are {', '.join(leaves)}")
         for axis, symbol in symbols.items():
             rank = leaves[name].ndim
             if not -rank <= axis < rank:
-                raise ConfigError(f"dynamic_axes: input {name!r} has {rank} dims, so no axis {axis}")
+                raise ConfigError(f"a dynamic dim: input {name!r} has {rank} dims, so no axis {axis}")
             if not isinstance(symbol, str) or not symbol.isidentifier():
                 raise ConfigError(f"dynamic_axes: {symbol!r} is no name for a dim; use an identifier")
             dims[name][axis % rank] = symbol

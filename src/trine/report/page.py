@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from trine.engine.atomic_write import write_atomically
 from trine.engine.inspector import Inspectable, inspect_engine
 from trine.report import people, sections
 from trine.report.entries import Fact, Latency, Photo
@@ -56,10 +57,13 @@ def engine_page(
 
 
 def write_page(path: str | Path, engine: Inspectable, **options: Any) -> Path:
-    """Write ``engine_page(engine, **options)`` to ``path``; returns it. Raises OSError when it cannot."""
+    """Write ``engine_page(engine, **options)`` to ``path``; returns it.
+
+    Raises EngineSaveError when it cannot; what was there before stays.
+    """
     path = Path(path).expanduser()
     html = engine_page(engine, **options)
-    path.write_text(html, encoding="utf-8")
+    write_atomically(path, [html.encode()])
     return path
 
 

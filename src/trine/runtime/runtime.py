@@ -11,7 +11,7 @@ from trine.engine.engine import Engine
 from trine.engine.format import PLAN_PREFIX, read_engine
 from trine.engine.manifest import Manifest
 from trine.engine.portable_graph import PortableGraph
-from trine.errors import BuildError, MissingDependencyError
+from trine.errors import BuildError, ConfigError, MissingDependencyError
 from trine.runtime.cpu import CpuPlan, compile_cpu_plan, import_backend, quick_plan
 from trine.runtime.cpu.features import cpu_model
 from trine.runtime.cuda.choose_device import open_on_gpu
@@ -24,6 +24,7 @@ __all__ = ["load"]
 
 log = logging.getLogger("trine")
 
+MAX_THREADS = 4096
 CPU_PLAN = "cpu"  # the name of the plan for CPUs in an engine file
 
 
@@ -41,7 +42,7 @@ def load(
         source: the path that ``Engine.save`` wrote, or the bytes that ``Engine.serialize`` gave.
         device: "cpu"; "cuda" or "cuda:1" for an NVIDIA GPU; "tensorrt" for the plan that TensorRT built, on the first
             GPU; None: the GPU if the engine has kernels or a plan of TensorRT's for the one here, else the CPU.
-        threads: how many threads a call may use on the CPU; None keeps what the engine was built with.
+        threads: how many threads a call may use on the CPU; 0: every core; None keeps what the engine was built with.
         tiered: answer sooner, at full speed later. The first calls run a plan that compiles quickly (ONNX Runtime in
             fp32, weights unpacked); the engine's own plan is compiled in a thread that starts with the second call,
             and then takes over. Between the two, answers may differ by rounding, within what was verified. For
@@ -59,8 +60,10 @@ def load(
         MissingDependencyError: no backend is installed.
         NoDeviceError: a GPU was asked for, and there is none that the engine has kernels or a plan for.
         DeviceMemoryError: the weights do not fit the GPU.
-        ConfigError: ``device`` or ``capture`` is none of these.
+        ConfigError: ``device``, ``capture`` or ``threads`` is none of these.
     """
+    if threads is not None and not (isinstance(threads, int) and 0 <= threads <= MAX_THREADS):
+        raise ConfigError(f"threads: expected a whole number up to {MAX_THREADS}, or 0 for every core, got {threads!r}")
     contents = read_engine(Path(source).expanduser() if isinstance(source, str) else source, check="header")
     plans: dict[str, bytes | memoryview] = dict(contents.plans)
     manifest, graph = contents.manifest, contents.graph
