@@ -70,6 +70,8 @@ def test_layers_have_dtypes_shapes_and_weights() -> None:
     assert second["inputs"][1]["shape"] == [16, 16, 3, 3]
     assert second["weight_bytes"] == 16 * 16 * 9 * 4
     assert second["parameters"] == 16 * 16 * 9
+    dense = next(layer for layer in layers if layer["name"] == "matmul")
+    assert dense["weight_bytes"] == 16 * 5 * 4  # within the graph, not beside it
     assert layers[-1]["outputs"][0]["kind"] == "output"
 
 

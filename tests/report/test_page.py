@@ -15,7 +15,7 @@ from trine.engine.manifest import Manifest, TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import ConfigError
 from trine.profile import OptimizationProfile, ShapeRange
-from trine.report import Answer, Fact, Latency, Photo, engine_page, write_page
+from trine.report import Answer, Fact, Latency, Photo, engine_page, sections, write_page
 from trine.runtime.cuda.plan_bytes import plan_to_bytes
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -198,3 +198,10 @@ def test_a_thumbnail_that_is_no_image() -> None:
 def test_it_is_written_where_asked(tmp_path: Path) -> None:
     path = write_page(tmp_path / "page.html", engine(), title="T")
     assert "<title>T</title>" in path.read_text(encoding="utf-8")
+
+
+def test_a_pass_that_found_work_once_is_not_called_idle() -> None:
+    records = [{"name": name, "changed": changed} for name, changed in (("A", 0), ("A", 2), ("B", 0), ("B", 0))]
+    page = sections.build({"stages": [], "passes": records, "build": {}})
+    assert "<li>A <b>2</b></li>" in page
+    assert "Found nothing to change: B." in page

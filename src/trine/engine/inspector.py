@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from trine.dtypes import DataType
 from trine.engine.inspect_cuda import inspect_cuda_plans
 from trine.engine.inspect_tensorrt import inspect_tensorrt
 from trine.engine.manifest import Manifest, TensorInfo
@@ -128,6 +129,12 @@ def _parameters_of(tensor: TensorView) -> int:
     return 0 if tensor.dtype in ("int64", "bool") else _count(tensor.shape) or 0
 
 
+def _bytes_within(tensor: TensorView) -> int:
+    """The bytes of a small weight, which lies within the graph; 0 for integers, as they are no parameters."""
+    known = tensor.dtype in DataType._value2member_map_ and tensor.dtype != DataType.STRING.value
+    return _parameters_of(tensor) * DataType(tensor.dtype).bits // 8 if known else 0
+
+
 def _fixed_rows(shape: Sequence[int | str]) -> bool:
     return bool(shape) and isinstance(shape[0], int) and shape[0] != 1
 
@@ -165,7 +172,7 @@ def _layers(engine: Inspectable, view: GraphView) -> list[dict[str, Any]]:
                 "outputs": [describe(name) for name in node.outputs if name],
                 "attributes": dict(node.attributes),
                 "parameters": sum(_parameters_of(weights[name]) for name in own),
-                "weight_bytes": sum(stored.get(name, 0) for name in own),
+                "weight_bytes": sum(stored.get(name, _bytes_within(weights[name])) for name in own),
                 "macs": _macs(node, shapes, result, symbols),
             }
         )

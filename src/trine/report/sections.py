@@ -51,7 +51,7 @@ def network(data: Data) -> str:
     operators = ", ".join(f"{number} {text(op)}" for op, number in data["operators"].items())
     return (
         f'<figure class="chart">{skyline(all_layers)}<figcaption><span>first layer</span>'
-        "<span>above the line: multiply-adds for one row; below: weights (square-root scales)</span>"
+        "<span>above the line: multiply-adds; below: weights (square-root scales)</span>"
         f'<span>last layer</span></figcaption></figure><ul class="kinds">{kinds}</ul>'
         f'<p class="soft">{operators}</p>'
     )
@@ -161,7 +161,8 @@ def build(data: Data) -> str:
     """How long each stage took, and what each pass changed."""
     parts = [stage_strip(data["stages"])] if data["stages"] else []
     changed = [entry for entry in data["passes"] if entry.get("changed")]
-    idle = [text(entry["name"]) for entry in data["passes"] if not entry.get("changed")]
+    busy = {entry["name"] for entry in changed}  # some run twice, and find work only once
+    idle = [text(name) for name in dict.fromkeys(e["name"] for e in data["passes"]) if name not in busy]
     before, after = data["build"].get("nodes_before"), data["build"].get("nodes_after")
     if before is not None and after is not None:
         parts.append(f"<p>Passes took the graph from <b>{text(before)}</b> nodes to <b>{text(after)}</b>.</p>")
