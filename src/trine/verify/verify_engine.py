@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trine.errors import ConfigError
+from trine.errors import ConfigError, InputError, TrineError
 from trine.runtime.arrays import as_numpy, is_torch
 from trine.verify.comparator import compare
 from trine.verify.inputs import Case, build_cases
@@ -43,8 +43,11 @@ def verify(engine: Engine, model: Any, inputs: Any = None, *, tolerance: float |
 
     Raises:
         InputError: an input does not fit the engine.
-        ConfigError: ``model`` is nothing that can be called, or ``inputs`` is an empty list.
+        InputError: ``model`` itself fails on them.
+        ConfigError: ``model`` is nothing that can be called, ``engine`` is none, or ``inputs`` is an empty list.
     """
+    if not hasattr(engine, "create_execution_context"):
+        raise ConfigError(f"engine: expected an engine, got {type(engine).__name__}; open a file with trine.load first")
     manifest = engine.manifest
     if inputs is None:
         cases = build_cases(manifest.profile, None, manifest.inputs, seed)
@@ -100,7 +103,21 @@ def _module_reference(module: Any, engine: Engine, outputs: list[str]) -> Callab
         ]
         call = {"kind": "call", "parameters": parameters}
     eager = EagerModel(module, call, check_module(module))
-    return lambda inputs: _output_names(eager(inputs), outputs)
+
+    def answer(inputs: Mapping[str, Array]) -> Arrays:
+        try:
+            answers = eager(inputs)
+        except TrineError:
+            raise
+        except Exception as err:  # forward is the user's code: anything can come out of it
+            shapes = ", ".join(f"{name}: {array.dtype}{list(array.shape)}" for name, array in inputs.items())
+            raise InputError(
+                f"model: {type(module).__name__} itself fails on the engine's inputs ({shapes}): {type(err).__name__}: "
+                f"{' '.join(str(err).split())[:400]}. Is it the model that the engine was built from?"
+            ) from err
+        return _output_names(answers, outputs)
+
+    return answer
 
 
 def _onnx_reference(
