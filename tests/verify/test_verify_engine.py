@@ -139,7 +139,7 @@ def test_refusals() -> None:
         reference_of(3, engine, {"x": X})
     with pytest.raises(ConfigError, match="gives 2 outputs; the engine has 1"):
         verify(engine, lambda inputs: (X, X), X)
-    with pytest.raises(ConfigError, match="engine: expected an engine, got str; open a file with trine.load first"):
+    with pytest.raises(ConfigError, match=r"expected an engine, got str; open a file with trine\.load first"):
         verify("net.trine", MODULE, X)  # type: ignore[arg-type]
     with pytest.raises(
         InputError, match=r"Conv2d itself fails on the engine's inputs \(x: float32\[4, 6\]\): RuntimeError"
