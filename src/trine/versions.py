@@ -11,6 +11,10 @@ __all__ = ["installed_versions", "package_version"]
 @functools.cache
 def package_version(package: str) -> str | None:
     """The installed version of a distribution, or None where it is not installed."""
+    if package == "trine":  # what runs, which need not be what is installed
+        from trine import __version__
+
+        return __version__
     from importlib import metadata  # imported late: it takes 20 ms, and running an engine may never ask
 
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import trine as package
 from trine import errors
 from trine.cli.failures import ExitCode, describe, print_failure
 from trine.cli.main import VERBS
@@ -63,7 +64,7 @@ def test_help_is_quick_to_load() -> None:
 def test_python_m_trine() -> None:
     result = python("-m", "trine", "--version")
     assert result.returncode == 0
-    assert result.stdout.startswith("trine ")
+    assert result.stdout == f"trine {package.__version__}\n"
 
 
 def test_misspelt_verb(trine) -> None:

@@ -2,6 +2,7 @@ import threading
 
 import ml_dtypes
 import numpy as np
+import onnx.parser
 import pytest
 import torch
 
@@ -173,6 +174,20 @@ def test_nan_passes_through_to_its_own_row_only(engine):
 def test_inputs_that_do_not_fit(engine, x, text):
     with pytest.raises(trine.InputError, match=text):
         engine(x)
+
+
+def test_sizes_outside_the_profile_say_what_to_do():
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[N, W] x) => (float[N, W] y) { y = Relu(x) }'
+    model = onnx.parser.parse_model(text).SerializeToString()
+    engine = trine.build(model, shapes={"x": ((2, 4), (2, 6), (4, 8))}, tactics=("onnxruntime",))
+    for shape, advice in (
+        ((1, 4), "fill it up to 2 rows"),
+        ((5, 4), "split the input"),
+        ((2, 3), "pad the input"),
+        ((2, 9), "cut or resize the input"),
+    ):
+        with pytest.raises(trine.InputError, match=f"{advice}, or build with a wider profile"):
+            engine(np.zeros(shape, np.float32))
 
 
 def test_a_list_is_no_array(engine):

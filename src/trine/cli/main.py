@@ -144,13 +144,10 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def version() -> str:
-    """The installed version of trine, or "unknown" when run from a bare source tree."""
-    from importlib import metadata
+    """The version of the trine that runs."""
+    from trine import __version__
 
-    try:
-        return metadata.version("trine")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return __version__
 
 
 if __name__ == "__main__":

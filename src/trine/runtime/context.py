@@ -72,8 +72,7 @@ class _InputCheck:
             if not low <= shape[axis] <= high:
                 raise InputError(
                     f"input {self.name!r}: axis {axis} ({symbol}) is {shape[axis]}, but the engine's profile goes "
-                    f"from {low} to {high}; {'send at least one row' if shape[axis] == 0 else 'split the input'}, "
-                    f"or build with a wider profile"
+                    f"from {low} to {high}; {_into_range(axis, shape[axis], low)}, or build with a wider profile"
                 )
 
 
@@ -294,6 +293,14 @@ def _fill(name: str, target: Any, array: np.ndarray) -> None:
     if destination.shape != array.shape:
         raise InputError(f"out {name!r}: expected shape {array.shape}, got {destination.shape}")
     np.copyto(destination, array)
+
+
+def _into_range(axis: int, size: int, low: int) -> str:
+    if axis != 0:
+        return "pad the input" if size < low else "cut or resize the input"
+    if size >= low:
+        return "split the input"
+    return "send at least one row" if low == 1 else f"fill it up to {low} rows"
 
 
 def _conversion(dtype: DataType) -> str:
