@@ -15,6 +15,7 @@ import torch
 
 from trine.errors import ModelImportError, TrineError, UnsupportedError
 from trine.importers import preflight
+from trine.importers.decompositions import decomposed
 from trine.importers.respelling import Respelled
 from trine.importers.torch_call import FlatModule
 
@@ -131,12 +132,14 @@ def to_graph(exported: Exported, model_name: str) -> tuple[ir.Model, tuple[str, 
 
     Weights stay PyTorch's memory. Raises UnsupportedError that lists every operator without a translation.
     """
+    program = exported.program
     try:
         with quiet(), torch.no_grad():
-            made = torch.onnx.export(exported.program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
+            program = decomposed(program)
+            made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
     except torch.onnx.OnnxExporterError as err:
         with quiet():
-            unsupported = preflight.explain_unsupported(err, exported.program, OPSET, model_name)
+            unsupported = preflight.explain_unsupported(err, program, OPSET, model_name)
         raise unsupported from err
     except Exception as err:  # decompositions run thousands of PyTorch functions
         raise explain(err, model_name) from err
