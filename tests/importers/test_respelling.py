@@ -39,3 +39,16 @@ def test_answers_as_eager(name: str) -> None:
     engine = trine.build(module, (torch.randn(2, 5, 6),), tactics=("onnxruntime",))
     x = torch.randn(3, 5, 6)
     torch.testing.assert_close(engine(x), module(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_query_that_may_look_at_no_key_gets_the_mean_as_in_pytorch() -> None:
+    class Masked(nn.Module):
+        def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+            mask = (1.0 - (keep > 0).to(x.dtype))[:, None, None] * torch.finfo(x.dtype).min
+            return nn.functional.scaled_dot_product_attention(x, x, x, mask)
+
+    module = Masked()
+    example = torch.randn(2, 2, 3, 4), torch.tensor([[1.0, 1, 0], [0, 0, 0]])
+    engine = trine.build(module, example, tactics=("onnxruntime",))
+    x, keep = torch.randn(3, 2, 3, 4), torch.tensor([[0.0, 0, 0], [0, 1, 1], [0, 0, 1]])
+    torch.testing.assert_close(engine(x, keep), module(x, keep), rtol=1e-5, atol=1e-5)

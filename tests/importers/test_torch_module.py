@@ -15,7 +15,7 @@ import user_models as user
 from torch import nn
 
 from trine import structure
-from trine.errors import ConfigError, ModelImportError, UnsupportedError
+from trine.errors import ConfigError, InputError, ModelImportError, UnsupportedError
 from trine.importers import ImportedModel, import_model
 from trine.importers.graph_runner import GraphRunner
 from trine.importers.torch_export import OPSET
@@ -410,3 +410,24 @@ def test_stages_are_told(caplog: pytest.LogCaptureFixture) -> None:
     import_model(nn.Linear(4, 4), rand(1, 4), on_stage=heard.append)
     assert heard == ["run eager", "trace", "translate", "check against eager"]
     assert not caplog.records
+
+
+class _Masked(nn.Module):
+    def forward(
+        self, x: torch.Tensor, bias: torch.Tensor | None = None, mask: torch.Tensor | None = None, *, scale: float = 1.0
+    ) -> torch.Tensor:
+        x = x if bias is None else x + bias
+        return scale * (x if mask is None else x * mask)
+
+
+def test_a_keyword_input_after_a_parameter_left_out_goes_where_it_belongs() -> None:
+    model = _Masked()
+    imported = import_model(model, {"x": rand(2, 4), "mask": rand(2, 4), "scale": 3.0})
+    inputs = {"x": rand(3, 4), "mask": rand(3, 4)}
+    assert_same_answers(imported, inputs)
+    want = model(**inputs, scale=3.0)
+    torch.testing.assert_close(
+        torch.from_numpy(imported.reference({k: v.numpy() for k, v in inputs.items()})["output"]), want
+    )
+    with pytest.raises(InputError, match="'mask' is missing"):
+        structure.flatten_call(imported.input_structure, (inputs["x"], inputs["mask"]), {})

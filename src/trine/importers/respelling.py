@@ -33,6 +33,8 @@ def _attention(
     Where keys are broadcast, as in attention with many queries' heads over one head of keys, they are so beforehand.
     """
     attend = functional.scaled_dot_product_attention
+    if attn_mask is not None and attn_mask.is_floating_point():
+        attn_mask = _above_lowest(attn_mask)
     if options.get("enable_gqa"):
         return attend(query, key, value, attn_mask, *rest, **options)
     leading = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
@@ -61,6 +63,16 @@ def _hypotenuse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     longest = torch.maximum(a.abs(), b.abs())
     scale = torch.where((longest == 0) | longest.isinf(), torch.ones_like(longest), longest)
     return ((a / scale) ** 2 + (b / scale) ** 2).sqrt() * scale
+
+
+def _above_lowest(mask: torch.Tensor) -> torch.Tensor:
+    """The mask with half the lowest number in place of the lowest: both leave nothing of a score they are added to.
+
+    ONNX Runtime's Attention takes the lowest for "never", as if it were -inf, and answers zeros for a query all of
+    whose keys have it; PyTorch answers the values' mean. Masks of Hugging Face's models are made with it.
+    """
+    lowest = torch.finfo(mask.dtype).min
+    return torch.where(mask == lowest, lowest / 2, mask)
 
 
 def _four_dims(tensor: torch.Tensor) -> torch.Tensor:

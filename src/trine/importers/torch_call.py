@@ -80,8 +80,13 @@ def bind_call(
         ) from err
     parameters = []
     leaves: dict[str, torch.Tensor] = {}
-    for name, value in bound.arguments.items():
-        form = _FORMS[signature.parameters[name].kind]
+    skipped = False  # a parameter left at its default: those after it cannot be passed by position
+    for name, parameter in signature.parameters.items():
+        if name not in bound.arguments:
+            skipped = skipped or parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+            continue
+        value, form = bound.arguments[name], _FORMS[parameter.kind]
+        form = "keyword" if skipped and form == "positional" else form
         spec, found = structure.describe(value, _is_tensor, "" if form == "double_star" else name)
         for leaf, tensor in found.items():
             if leaf in leaves:
