@@ -45,7 +45,8 @@ def test_a_query_that_may_look_at_no_key_gets_the_mean_as_in_pytorch() -> None:
     class Masked(nn.Module):
         def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
             mask = (1.0 - (keep > 0).to(x.dtype))[:, None, None] * torch.finfo(x.dtype).min
-            return nn.functional.scaled_dot_product_attention(x, x, x, mask)
+            attend = nn.functional.scaled_dot_product_attention
+            return attend(x, x, x, mask) + attend(x, x, x, (keep > -1)[:, None, None])
 
     module = Masked()
     example = torch.randn(2, 2, 3, 4), torch.tensor([[1.0, 1, 0], [0, 0, 0]])

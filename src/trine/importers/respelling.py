@@ -33,8 +33,11 @@ def _attention(
     Where keys are broadcast, as in attention with many queries' heads over one head of keys, they are so beforehand.
     """
     attend = functional.scaled_dot_product_attention
-    if attn_mask is not None and attn_mask.is_floating_point():
-        attn_mask = _above_lowest(attn_mask)
+    if attn_mask is not None:
+        if attn_mask.is_floating_point():
+            attn_mask = _above_lowest(attn_mask)
+        if attn_mask.dim() > 1:  # ONNX Runtime broadcasts a mask over batch and heads alone
+            attn_mask = attn_mask.expand(*attn_mask.shape[:-2], query.shape[-2], key.shape[-2])
     if options.get("enable_gqa"):
         return attend(query, key, value, attn_mask, *rest, **options)
     leading = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
