@@ -431,3 +431,9 @@ def test_a_keyword_input_after_a_parameter_left_out_goes_where_it_belongs() -> N
     )
     with pytest.raises(InputError, match="'mask' is missing"):
         structure.flatten_call(imported.input_structure, (inputs["x"], inputs["mask"]), {})
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": "same"}, {"padding": (1, 0, 2), "stride": 2, "groups": 2}])
+def test_volumes_convolved_without_a_bias(options: dict[str, Any]) -> None:
+    module = nn.Conv3d(2, 4, 3, bias=False, **options)
+    assert_same_answers(import_model(module, rand(2, 2, 5, 6, 7)), {"input": rand(3, 2, 5, 6, 7)})

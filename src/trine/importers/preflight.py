@@ -83,7 +83,8 @@ def unsupported_operators(program: torch.export.ExportedProgram, opset: int) -> 
     """One line for each operator of ``program`` that the exporter cannot translate, in the order of the graph.
 
     Lists what ``torch.onnx.export`` would stop at one at a time. Reads the exporter's registry, which PyTorch
-    keeps private and has moved before: without it, [] and the exporter's own first error stands.
+    keeps private and has moved before: without it, [] and the exporter's own first error stands. So it does where
+    writing operators with others fails, which may be why the exporter failed.
     """
     try:
         from torch.onnx._internal.exporter import _dispatching, _fx_passes, _registration
@@ -91,7 +92,7 @@ def unsupported_operators(program: torch.export.ExportedProgram, opset: int) -> 
         registry = _registration.ONNXRegistry.from_torchlib(opset)
         decomposed = _fx_passes.decompose_with_registry(program, registry)
         dispatch = _dispatching.dispatch
-    except (ImportError, AttributeError, TypeError):
+    except Exception:  # noqa: BLE001  # PyTorch's decompositions raise what they like; the caller has the first error
         return []
     problems: dict[str, None] = {}
     for graph_module in decomposed.graph_module.modules():
@@ -139,7 +140,7 @@ def explain_unsupported(
 def _single(err: Exception, program: torch.export.ExportedProgram) -> str:
     """The one operator whose translation failed, from the exporter's chain of errors."""
     reasons = list(_chain(err))
-    reason = " ".join(str(reasons[0]).split())[:300]
+    reason = next((text for each in reasons if (text := " ".join(str(each).split())[:300])), type(reasons[0]).__name__)
     for each in reasons:
         if match := re.search(r"translating node %(\S+) .*?target=([\w.]+)", str(each)):
             line = next((node_line(n) for n in program.graph.nodes if n.name == match[1]), "")

@@ -16,6 +16,7 @@ import torch
 from trine.errors import ModelImportError, TrineError, UnsupportedError
 from trine.importers import preflight
 from trine.importers.decompositions import decomposed
+from trine.importers.node_spelling import respell_nodes
 from trine.importers.respelling import Respelled
 from trine.importers.torch_call import FlatModule
 
@@ -23,12 +24,6 @@ __all__ = ["OPSET", "Exported", "ValueDependenceError", "export_program", "quiet
 
 # The first opset with Attention and RMSNormalization, which ONNX Runtime and OpenVINO both run.
 OPSET = 23
-
-# Operators with bounds that may be ints and floats at once.
-_WITH_BOUNDS = {
-    *(torch.ops.aten.clamp.default, torch.ops.aten.clamp_.default),
-    *(torch.ops.aten.clip.default, torch.ops.aten.clip_.default),
-}
 
 # Why torch.export gave up on a value: by class name, as most of these classes are private.
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserErrorType.DYNAMIC_CONTROL_FLOW", "data-dependent")
@@ -81,22 +76,8 @@ def export_program(
         raise
     except Exception as err:  # tracing runs the user's code: anything can come out of it
         raise explain(err, type(flat.module).__name__) from err
-    _agree_on_float(program)
+    respell_nodes(program)
     return Exported(program, _symbols(program, list(leaves), dynamic))
-
-
-def _agree_on_float(program: torch.export.ExportedProgram) -> None:
-    """``x.clamp(-0.5, 3)`` becomes ``x.clamp(-0.5, 3.0)``, which means the same.
-
-    The exporter's promotion of types makes a tensor of the int, and then finds no such clamp.
-    """
-    for node in program.graph.nodes:
-        if node.target not in _WITH_BOUNDS:
-            continue
-        bounds = [*node.args[1:], *node.kwargs.values()]
-        if any(isinstance(bound, float) for bound in bounds):
-            node.args = (node.args[0], *(float(bound) if type(bound) is int else bound for bound in node.args[1:]))
-            node.kwargs = {name: float(bound) if type(bound) is int else bound for name, bound in node.kwargs.items()}
 
 
 @contextlib.contextmanager
