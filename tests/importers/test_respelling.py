@@ -18,6 +18,10 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "clamp of ints": lambda x: (x * 5).int().clamp(0, 2.5),
     "cdist": lambda x: torch.cdist(x, x + 1),
     "cdist, p=1": lambda x: torch.cdist(x, x.flip(-1), p=1.0),
+    "mean of ints as floats": lambda x: (x * 5).int().mean(-1, dtype=torch.float32),
+    "bags of int32 indices": lambda x: nn.functional.embedding_bag(
+        (x[:, 0].abs() * 2).clamp(max=4).int(), torch.arange(15.0).reshape(5, 3), mode="sum"
+    ),
     "hypot": lambda x: torch.hypot(x, x + 1),
     "hypot of what squares beyond fp32": lambda x: (x * 1e30).hypot(x * 1e30),
 }

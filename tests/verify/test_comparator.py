@@ -227,3 +227,15 @@ def test_half_precision_indices_may_break_ties_otherwise_in_another_batch() -> N
     report = compare(index, lambda i: {"y": (i["x"] @ WEIGHT).argmax(1)}, CASES, axis=AXIS)
     assert report.row_independence is not None
     assert not report.row_independence.passed
+
+
+def test_a_source_that_refuses_nan_beside_a_row_is_not_asked_for_it() -> None:
+    def refuses(inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        if np.isnan(inputs["x"]).any():
+            raise ValueError("not positive-definite")
+        return linear(inputs)
+
+    report = compare(linear, refuses, CASES, axis=AXIS)
+    assert report.passed, str(report)
+    assert report.row_independence is not None
+    assert report.row_independence.source_independent

@@ -68,6 +68,26 @@ def _hypotenuse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return ((a / scale) ** 2 + (b / scale) ** 2).sqrt() * scale
 
 
+def _take_along(x: torch.Tensor, indices: torch.Tensor, dim: int | None = None) -> torch.Tensor:
+    """``torch.take_along_dim`` as a gather of equal shapes; PyTorch's own looks at the sizes and so fixes them."""
+    if dim is None:
+        return x.reshape(-1).gather(0, indices.reshape(-1))
+    along = dim % x.dim()
+    sizes = [j if isinstance(i, int) and i == 1 else i for i, j in zip(x.shape, indices.shape, strict=True)]
+    x = x.expand(*sizes[:along], x.shape[along], *sizes[along + 1 :])
+    return x.gather(along, indices.expand(*sizes[:along], indices.shape[along], *sizes[along + 1 :]))
+
+
+def _mean(x: torch.Tensor, *args: Any, dtype: torch.dtype | None = None, **options: Any) -> torch.Tensor:
+    """``torch.mean`` of what is converted first: the exporter averages integers as integers."""
+    return (x if dtype is None else x.to(dtype)).mean(*args, **options)
+
+
+def _embedding_bag(indices: torch.Tensor, weight: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+    """``embedding_bag`` with int64 indices: the exporter mixes them with others of its own."""
+    return functional.embedding_bag(indices.long(), weight, *args, **options)
+
+
 def _above_lowest(mask: torch.Tensor) -> torch.Tensor:
     """The mask with half the lowest number in place of the lowest: both leave nothing of a score they are added to.
 
@@ -88,6 +108,11 @@ _SPELLINGS: dict[Any, Callable[..., Any]] = {
     functional.scaled_dot_product_attention: _attention,
     torch.cdist: _distances,
     torch.hypot: _hypotenuse,
+    functional.embedding_bag: _embedding_bag,
+    torch.mean: _mean,
+    torch.Tensor.mean: _mean,
+    torch.take_along_dim: _take_along,
+    torch.Tensor.take_along_dim: _take_along,
     torch.Tensor.hypot: _hypotenuse,
     torch.Tensor.data.__get__: torch.Tensor.detach,  # type: ignore[attr-defined]  # a getter, for the tracer too
 }
