@@ -217,3 +217,9 @@ def test_whatever_is_described_is_rebuilt(value: Any) -> None:
     spec = structure.spec_from_json(json.loads(json.dumps(spec, allow_nan=False)), list(leaves))
     again, _ = structure.describe(structure.rebuild(spec, leaves), is_array, "v")
     assert again == spec
+
+
+def test_a_transformers_cache_says_how_to_leave_it_out() -> None:
+    cache = type("DynamicCache", (), {"__module__": "transformers.cache_utils"})()
+    with pytest.raises(ModelImportError, match="use_cache=False"):
+        structure.describe({"past_key_values": cache}, lambda value: False, "")

@@ -85,10 +85,15 @@ def _children(value: Any, name: str) -> tuple[str, Sequence[Any], Sequence[Any]]
     if isinstance(value, tuple | list):
         # torch.return_types.* and other named sequences are plain tuples to us.
         return ("list" if isinstance(value, list) else "tuple"), range(len(value)), list(value)
+    cache = "Cache" in type(value).__qualname__ and type(value).__module__.startswith("transformers.")
     raise ModelImportError(
         f"{name!r} is a {type(value).__module__}.{type(value).__qualname__}; expected a tensor, None, bool, int, "
-        "float or str, or a tuple, list, dict, namedtuple or dataclass of these. Wrap the module in one that "
-        "takes and returns only such values"
+        "float or str, or a tuple, list, dict, namedtuple or dataclass of these. "
+        + (
+            "Give use_cache=False among the example inputs, or set model.config.use_cache = False"
+            if cache
+            else "Wrap the module in one that takes and returns only such values"
+        )
     )
 
 

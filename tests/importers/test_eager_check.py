@@ -47,3 +47,13 @@ def test_autocast_is_judged_by_its_narrow_type() -> None:
 
     imported = import_model(Autocast(), torch.rand(2, 64))
     assert imported.example_inputs["x"].dtype.name == "float32"
+
+
+def test_inputs_whose_sizes_belong_together_are_named_where_another_batch_breaks_them() -> None:
+    class Bags(nn.Module):
+        def forward(self, indices: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+            return nn.functional.embedding_bag(indices, torch.arange(20.0).reshape(10, 2), offsets, mode="sum")
+
+    inputs = torch.randint(0, 10, (6,)), torch.tensor([0, 3])
+    with pytest.raises(ModelImportError, match=r"(?s)Bags itself fails on random inputs.*embedding_bag.*batch=n"):
+        import_model(Bags(), inputs)

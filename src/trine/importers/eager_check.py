@@ -14,6 +14,7 @@ from trine.errors import ModelImportError, UnsupportedError
 from trine.importers.eager import EagerModel
 from trine.importers.graph_runner import GraphRunner
 from trine.importers.imported_model import Arrays
+from trine.importers.preflight import user_line
 from trine.verify.inputs import random_inputs
 from trine.verify.metrics import measure
 from trine.verify.tolerances import INTEGER_SHARE, budget_for, source_budget
@@ -91,7 +92,15 @@ def _compare(
     model_name: str,
     hint: str,
 ) -> None:
-    want = reference(inputs)
+    try:
+        want = reference(inputs)
+    except Exception as err:  # forward is the user's code: anything can come out of it
+        line = user_line(err)
+        raise ModelImportError(
+            f"{model_name} itself fails on {case}{f' at {line}' if line else ''}: {' '.join(str(err).split())[:400]}. "
+            "Where sizes or values of its inputs belong together, as offsets do with what they point into, fix the "
+            "batch size with batch=n"
+        ) from err
     try:
         got = runner(inputs)
     except UnsupportedError as err:
