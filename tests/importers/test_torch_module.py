@@ -17,6 +17,7 @@ from torch import nn
 from trine import structure
 from trine.errors import ConfigError, InputError, ModelImportError, UnsupportedError
 from trine.importers import ImportedModel, import_model
+from trine.importers.eager import plain_transformers
 from trine.importers.graph_runner import GraphRunner
 from trine.importers.torch_export import OPSET
 
@@ -437,3 +438,30 @@ def test_a_keyword_input_after_a_parameter_left_out_goes_where_it_belongs() -> N
 def test_volumes_convolved_without_a_bias(options: dict[str, Any]) -> None:
     module = nn.Conv3d(2, 4, 3, bias=False, **options)
     assert_same_answers(import_model(module, rand(2, 2, 5, 6, 7)), {"input": rand(3, 2, 5, 6, 7)})
+
+
+def test_transformers_of_pytorch_with_masks() -> None:
+    class Translator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+            self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 1)
+
+        def forward(self, source: torch.Tensor, target: torch.Tensor, padded: torch.Tensor) -> torch.Tensor:
+            padded = padded.clone()
+            padded[:, 0] = False
+            memory = self.encoder(source, src_key_padding_mask=padded)
+            ahead = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
+            return self.decoder(target, memory, tgt_mask=ahead, memory_key_padding_mask=padded)
+
+    torch.manual_seed(0)
+    model = Translator().eval()
+    was = torch.backends.mha.get_fastpath_enabled()
+    imported = import_model(model, (rand(2, 5, 8), rand(2, 4, 8), torch.arange(5).expand(2, 5) > 3))
+    assert torch.backends.mha.get_fastpath_enabled() is was
+    inputs = rand(3, 5, 8), rand(3, 4, 8), torch.arange(5) > torch.tensor([[1], [4], [2]])
+    assert_same_answers(imported, dict(zip(("source", "target", "padded"), inputs, strict=True)))
+    names = ("source", "target", "padded")
+    answers = imported.reference({name: each.numpy() for name, each in zip(names, inputs, strict=True)})
+    with torch.no_grad(), plain_transformers():
+        torch.testing.assert_close(torch.from_numpy(answers["output"]), model(*inputs), rtol=1e-4, atol=1e-5)

@@ -16,7 +16,7 @@ from trine.errors import ModelImportError
 from trine.importers.imported_model import Arrays
 from trine.runtime.arrays import as_numpy
 
-__all__ = ["EagerModel", "eval_mode", "to_torch"]
+__all__ = ["EagerModel", "eval_mode", "plain_transformers", "to_torch"]
 
 
 @contextlib.contextmanager
@@ -31,6 +31,32 @@ def eval_mode(module: torch.nn.Module) -> Iterator[None]:
     finally:
         for each, training in modes:
             each.training = training
+
+
+_plain = {"open": 0, "was": True}
+_plain_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def plain_transformers() -> Iterator[None]:
+    """While open, ``nn.TransformerEncoder`` and its kin compute as they are written.
+
+    In eval mode they otherwise run fused kernels that no graph has, and with a padding mask pack the sequences, so
+    that padded places come out as zeros: what the layers compute there is as good, as nobody reads it. The switch is
+    one for the whole process: who opens it first, in whichever thread, keeps its state, who closes last restores it.
+    """
+    with _plain_lock:
+        if not _plain["open"]:
+            _plain["was"] = torch.backends.mha.get_fastpath_enabled()
+            torch.backends.mha.set_fastpath_enabled(False)
+        _plain["open"] += 1
+    try:
+        yield
+    finally:
+        with _plain_lock:
+            _plain["open"] -= 1
+            if not _plain["open"]:
+                torch.backends.mha.set_fastpath_enabled(bool(_plain["was"]))
 
 
 def to_torch(array: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -72,7 +98,7 @@ class EagerModel:
         """The outputs' structure and arrays."""
         leaves = {name: to_torch(array, self.device) for name, array in inputs.items()}
         args, kwargs = structure.rebuild_call(self.call, leaves)
-        with self._lock, eval_mode(self.module), self._same_buffers(), torch.no_grad():
+        with self._lock, eval_mode(self.module), plain_transformers(), self._same_buffers(), torch.no_grad():
             spec, outputs = describe_outputs(self.module(*args, **kwargs))
             spec, outputs = _apart_from(structure.leaf_names(self.call), spec, outputs)
             return spec, {name: to_numpy(name, tensor) for name, tensor in outputs.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.nn import functional
@@ -12,8 +12,26 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["Respelled"]
 
 
+_attend = functional.scaled_dot_product_attention
+
+
 class Respelled(TorchFunctionMode):
-    """While open, the calls in ``_SPELLINGS`` are made another way that means the same."""
+    """While open, the calls in ``_SPELLINGS`` are made another way that means the same.
+
+    PyTorch's functions written in Python (``multi_head_attention_forward``) are one call to this mode, which does
+    not see what they call. The attention inside that one is found by its name in ``torch.nn.functional`` instead.
+    """
+
+    def __enter__(self) -> Self:
+        """Opens the mode."""
+        functional.scaled_dot_product_attention = _attention
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Closes the mode."""
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        functional.scaled_dot_product_attention = _attend
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called by PyTorch for each of its functions."""
@@ -32,14 +50,13 @@ def _attention(
 
     Where keys are broadcast, as in attention with many queries' heads over one head of keys, they are so beforehand.
     """
-    attend = functional.scaled_dot_product_attention
     if attn_mask is not None:
         if attn_mask.is_floating_point():
             attn_mask = _above_lowest(attn_mask)
         if attn_mask.dim() > 1:  # ONNX Runtime broadcasts a mask over batch and heads alone
             attn_mask = attn_mask.expand(*attn_mask.shape[:-2], query.shape[-2], key.shape[-2])
     if options.get("enable_gqa"):
-        return attend(query, key, value, attn_mask, *rest, **options)
+        return _attend(query, key, value, attn_mask, *rest, **options)
     leading = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
         query.shape[:-2], key.shape[:-2], value.shape[:-2]
     )
@@ -48,10 +65,10 @@ def _attention(
         for tensor in (query, key, value)
     )
     if query.dim() == 4:
-        return attend(query, key, value, attn_mask, *rest, **options)
+        return _attend(query, key, value, attn_mask, *rest, **options)
     if attn_mask is not None and attn_mask.dim() > 2:
         attn_mask = _four_dims(attn_mask.expand(*leading, *attn_mask.shape[-2:]))
-    answer = attend(_four_dims(query), _four_dims(key), _four_dims(value), attn_mask, *rest, **options)
+    answer = _attend(_four_dims(query), _four_dims(key), _four_dims(value), attn_mask, *rest, **options)
     return answer.reshape(*leading, *answer.shape[-2:])
 
 
@@ -105,7 +122,7 @@ def _four_dims(tensor: torch.Tensor) -> torch.Tensor:
 
 
 _SPELLINGS: dict[Any, Callable[..., Any]] = {
-    functional.scaled_dot_product_attention: _attention,
+    _attend: _attention,
     torch.cdist: _distances,
     torch.hypot: _hypotenuse,
     functional.embedding_bag: _embedding_bag,

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 import torch
+from torch.nn.modules import transformer
 
 from trine.errors import ModelImportError, TrineError, UnsupportedError
 from trine.importers import preflight
 from trine.importers.decompositions import decomposed
+from trine.importers.eager import plain_transformers
 from trine.importers.node_spelling import respell_nodes
 from trine.importers.respelling import Respelled
 from trine.importers.torch_call import FlatModule
@@ -70,7 +72,7 @@ def export_program(
     auto = torch.export.Dim.AUTO
     shapes = tuple(dict.fromkeys(dynamic.get(name, ()), auto) or None for name in leaves)
     try:
-        with quiet(), torch.no_grad(), _no_fast_paths(), preflight.whole_stacks(), Respelled():
+        with quiet(), torch.no_grad(), plain_transformers(), _masks_unread(), preflight.whole_stacks(), Respelled():
             program = torch.export.export(flat, tuple(leaves.values()), dynamic_shapes=(shapes,), strict=False)
     except TrineError:
         raise
@@ -81,14 +83,20 @@ def export_program(
 
 
 @contextlib.contextmanager
-def _no_fast_paths() -> Iterator[None]:
-    """Turns off the fused inference kernels of nn.TransformerEncoder, which have no ONNX counterpart."""
-    was = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+def _masks_unread() -> Iterator[None]:
+    """Keeps ``nn.Transformer`` and its kin from comparing a mask with the causal one: that chooses a kernel, no more.
+
+    The look at the mask's values cannot be traced. PyTorch keeps the function private: where it is gone, it stands.
+    """
+    looks = getattr(transformer, "_detect_is_causal_mask", None)
+    if looks is None:
+        yield
+        return
+    transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: is_causal is True
     try:
         yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(was)
+        transformer._detect_is_causal_mask = looks
 
 
 def _symbols(
