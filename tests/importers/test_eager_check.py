@@ -11,6 +11,7 @@ from torch import nn
 
 from trine.errors import ModelImportError
 from trine.importers import import_model
+from trine.importers.graph_runner import GraphRunner
 
 
 def chaotic(self: Any, x: torch.Tensor) -> torch.Tensor:
@@ -55,5 +56,15 @@ def test_inputs_whose_sizes_belong_together_are_named_where_another_batch_breaks
             return nn.functional.embedding_bag(indices, torch.arange(20.0).reshape(10, 2), offsets, mode="sum")
 
     inputs = torch.randint(0, 10, (6,)), torch.tensor([0, 3])
-    with pytest.raises(ModelImportError, match=r"(?s)Bags itself fails on random inputs.*embedding_bag.*batch=n"):
+    with pytest.raises(ModelImportError, match=r"(?s)random inputs.*Bags itself fails on.*embedding_bag.*batch=n"):
         import_model(Bags(), inputs)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_model_that_contains_torchscript() -> None:
+    part = torch.jit.trace(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4).eval()), torch.rand(2, 4))
+    imported = import_model(nn.Sequential(nn.Linear(4, 4), part), torch.rand(2, 4))
+    x = torch.rand(5, 4)
+    with torch.no_grad():
+        want = imported.reference({"input": x.numpy()})["output"]
+    assert GraphRunner(imported.model)({"input": x.numpy()})["output"] == pytest.approx(want, rel=1e-4, abs=1e-5)

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from trine import structure
-from trine.errors import ModelImportError
+from trine.errors import InputError, ModelImportError, TrineError
 from trine.importers.imported_model import Arrays
+from trine.importers.preflight import user_line
 from trine.runtime.arrays import as_numpy
 
 __all__ = ["EagerModel", "eval_mode", "plain_transformers", "to_torch"]
@@ -91,8 +92,20 @@ class EagerModel:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """Outputs by name for ``inputs`` by name. Errors of the module come through as they are."""
-        return self.run(inputs)[1]
+        """Outputs by name for ``inputs`` by name. Raises InputError, with the line, where the module refuses them."""
+        try:
+            return self.run(inputs)[1]
+        except TrineError:
+            raise
+        except Exception as err:  # forward is the user's code: anything can come out of it
+            line = user_line(err)
+            shapes = ", ".join(f"{name} {tuple(array.shape)}" for name, array in inputs.items())
+            raise InputError(
+                f"{type(self.module).__name__} itself fails on inputs of these shapes ({shapes})"
+                f"{f' at {line}' if line else ''}: {' '.join(str(err).split())[:400]}. Allow only sizes that it "
+                "takes, with batch=(min, opt, max); where inputs belong together, as offsets do with what they point "
+                "into, fix the batch with batch=n"
+            ) from err
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], Arrays]:
         """The outputs' structure and arrays."""
@@ -109,7 +122,12 @@ class EagerModel:
 
         The first call keeps a copy of every buffer to learn which they are; later ones of those alone.
         """
-        owners = [(each, name) for each in self.module.modules() for name in each._buffers]
+        owners = [
+            (each, name)
+            for each in self.module.modules()
+            if not isinstance(each, torch.jit.ScriptModule)  # its buffers are C++'s, which no assignment replaces
+            for name in each._buffers
+        ]
         before = {
             (owner, name): (buffer, buffer._version, buffer.clone())
             for owner, name in (owners if self._written is None else self._written)

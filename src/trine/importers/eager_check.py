@@ -10,11 +10,10 @@ import onnx_ir as ir
 
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
-from trine.errors import ModelImportError, UnsupportedError
+from trine.errors import InputError, ModelImportError, UnsupportedError
 from trine.importers.eager import EagerModel
 from trine.importers.graph_runner import GraphRunner
 from trine.importers.imported_model import Arrays
-from trine.importers.preflight import user_line
 from trine.verify.inputs import random_inputs
 from trine.verify.metrics import measure
 from trine.verify.tolerances import INTEGER_SHARE, budget_for, source_budget
@@ -94,13 +93,8 @@ def _compare(
 ) -> None:
     try:
         want = reference(inputs)
-    except Exception as err:  # forward is the user's code: anything can come out of it
-        line = user_line(err)
-        raise ModelImportError(
-            f"{model_name} itself fails on {case}{f' at {line}' if line else ''}: {' '.join(str(err).split())[:400]}. "
-            "Where sizes or values of its inputs belong together, as offsets do with what they point into, fix the "
-            "batch size with batch=n"
-        ) from err
+    except InputError as err:
+        raise ModelImportError(f"{case}: {err}") from err
     try:
         got = runner(inputs)
     except UnsupportedError as err:
