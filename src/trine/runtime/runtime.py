@@ -95,7 +95,9 @@ def load(
 def _compile(plan: CpuPlan | None, manifest: Manifest, graph: PortableGraph, threads: int) -> tuple[CpuPlan, Executor]:
     """The plan's own backend first, then the other one at the same precision."""
     if plan is None:
-        log.warning("%s: the engine holds no plan for CPUs; compiling its graph for this one", manifest.name)
+        log.warning(
+            "%s: the engine holds no plan for CPUs that this trine knows; compiling its graph in fp32", manifest.name
+        )
         candidates = [CpuPlan("openvino", threads, {"precision": "fp32"}), CpuPlan("onnxruntime", threads)]
     else:
         _log_differences(plan, manifest.name)
