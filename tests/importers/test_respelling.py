@@ -18,6 +18,10 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "clamp of ints": lambda x: (x * 5).int().clamp(0, 2.5),
     "cdist": lambda x: torch.cdist(x, x + 1),
     "cdist, p=1": lambda x: torch.cdist(x, x.flip(-1), p=1.0),
+    "fake quantisation": lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 3, -8, 7),
+    "fake quantisation of channels": lambda x: torch.fake_quantize_per_channel_affine(
+        x, torch.tensor([0.1, 0.2, 0.3, 0.1, 0.5]), torch.tensor([0, 1, 2, 0, 0], dtype=torch.int32), 1, -8, 7
+    ),
     "mean of ints as floats": lambda x: (x * 5).int().mean(-1, dtype=torch.float32),
     "bags of int32 indices": lambda x: nn.functional.embedding_bag(
         (x[:, 0].abs() * 2).clamp(max=4).int(), torch.arange(15.0).reshape(5, 3), mode="sum"

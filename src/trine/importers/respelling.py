@@ -105,6 +105,21 @@ def _embedding_bag(indices: torch.Tensor, weight: torch.Tensor, *args: Any, **op
     return functional.embedding_bag(indices.long(), weight, *args, **options)
 
 
+def _fake_quantize(x: torch.Tensor, scale: Any, zero: Any, low: int, high: int) -> torch.Tensor:
+    """``torch.fake_quantize_per_tensor_affine``, which cannot be traced with an open batch: rounded to its steps."""
+    steps = ((x * (1.0 / scale)).round() + zero).clamp(low, high)
+    rounded: torch.Tensor = (steps - zero) * scale
+    return rounded
+
+
+def _fake_quantize_channels(
+    x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, axis: int, low: int, high: int
+) -> torch.Tensor:
+    """``torch.fake_quantize_per_channel_affine``: each channel with steps of its own."""
+    shape = [-1 if dim == axis else 1 for dim in range(x.dim())]
+    return _fake_quantize(x, scale.reshape(shape), zero.reshape(shape), low, high)
+
+
 def _above_lowest(mask: torch.Tensor) -> torch.Tensor:
     """The mask with half the lowest number in place of the lowest: both leave nothing of a score they are added to.
 
@@ -126,6 +141,8 @@ _SPELLINGS: dict[Any, Callable[..., Any]] = {
     torch.cdist: _distances,
     torch.hypot: _hypotenuse,
     functional.embedding_bag: _embedding_bag,
+    torch.fake_quantize_per_tensor_affine: _fake_quantize,
+    torch.fake_quantize_per_channel_affine: _fake_quantize_channels,
     torch.mean: _mean,
     torch.Tensor.mean: _mean,
     torch.take_along_dim: _take_along,
