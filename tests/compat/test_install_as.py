@@ -52,3 +52,11 @@ def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]) -> None
     assert main([]) == 2
     assert main(["--era", "3", "script.py"]) == 2
     assert "era '3' is unknown" in capsys.readouterr().err
+
+
+def test_the_extension_module_has_the_package_s_names() -> None:
+    code = (
+        "import trine.compat; trine.compat.install_as('tensorrt', era='8'); from tensorrt.tensorrt import Logger; "
+        "import tensorrt; assert Logger is tensorrt.Logger"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

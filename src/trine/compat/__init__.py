@@ -103,6 +103,8 @@ class _Submodules:
         if not fullname.startswith(f"{self.prefix}."):
             return None
         own = self.package + fullname[len(self.prefix) :]
+        if fullname in ("tensorrt.tensorrt", "tensorrt_rtx.tensorrt_rtx"):
+            own = self.package  # NVIDIA's extension module, which holds the package's own names
         if importlib.util.find_spec(own) is None:
             return None
         loader: Any = _Alias(own)

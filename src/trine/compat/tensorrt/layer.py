@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ILayer"]
 
+# What TensorRT's parser made of an operator before there was a layer of its kind; of all others, a plugin.
+_BEFORE = {"SQUEEZE": "SHUFFLE", "UNSQUEEZE": "SHUFFLE", "CAST": "IDENTITY"}
+
 
 class ILayer(Checked):
     """A layer of a network. The same object each time it is asked for."""
@@ -42,7 +45,11 @@ class ILayer(Checked):
     @property
     def type(self) -> Any:
         """A member of LayerType."""
-        return current("LayerType")[_type_name(self._layer)]
+        members = current("LayerType")
+        name = _type_name(self._layer)
+        while name not in members.__members__:
+            name = _BEFORE.get(name, "PLUGIN_V2")
+        return members[name]
 
     @property
     def num_inputs(self) -> int:

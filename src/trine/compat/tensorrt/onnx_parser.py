@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trine.compat.tensorrt import eras
 from trine.compat.tensorrt.enums import current, mask_of, names_in
 from trine.compat.tensorrt.eras import Checked
 from trine.compat.tensorrt.logger import Reporter
@@ -63,6 +64,7 @@ class OnnxParser(Checked):
 
     def _parse(self, data: bytes, path: Path | None) -> bool:
         from trine.compat.tensorrt.parsed_network import ParsedNetwork
+        from trine.compat.tensorrt.parsed_types import with_int32_ends
 
         network = self._network
         if network.num_layers or network.num_inputs:
@@ -71,7 +73,10 @@ class OnnxParser(Checked):
         model = self._read(data, path)
         if model is None:
             return False
-        network._adopt(ParsedNetwork(model), path if _has_external(model) and path is not None else data)
+        narrowed = eras.before(10) and with_int32_ends(model)
+        parsed = ParsedNetwork(model, path)
+        parsed.changed = narrowed
+        network._adopt(parsed, path if _has_external(model) and path is not None else data)
         return True
 
     def _read(self, data: bytes, path: Path | None) -> Any:

@@ -6,14 +6,15 @@ engine is built from the ONNX model itself.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import onnx
-import onnx.shape_inference
+import onnx.external_data_helper
 
+from trine.compat.tensorrt.parsed_facts import facts_of, reshape_input
 from trine.dtypes import DataType
 from trine.errors import ConfigError, UnsupportedError
-from trine.importers.onnx_proto import without_large_tensors
 
 __all__ = ["ParsedNetwork"]
 
@@ -61,6 +62,9 @@ _KINDS = {
 _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
 
 
+_LARGEST = 2**31 - 2**20  # what a protobuf message holds
+
+
 class ParsedTensor:
     """A value of the model. ``shape`` has a symbol for each dynamic dimension; None where it is not known."""
 
@@ -82,6 +86,13 @@ class ParsedTensor:
     def shape(self) -> tuple[int | str, ...] | None:
         """Dims, as far as ONNX knows them."""
         return self._network._facts.get(self._name, (None, None))[0]
+
+    @shape.setter
+    def shape(self, shape: tuple[int | str, ...]) -> None:
+        dims = [dim if isinstance(dim, int) else -1 for dim in shape]
+        reshape_input(self._network.model, self._name, dims)
+        self._network._facts = facts_of(self._network.model)
+        self._network.changed = True
 
     @property
     def dtype(self) -> DataType | None:
@@ -135,16 +146,17 @@ class ParsedLayer:
 
 
 class ParsedNetwork:
-    """A parsed ONNX model."""
+    """A parsed ONNX model. ``path`` is the file that it came from, beside which its external weights are."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, path: Path | None = None) -> None:
         self.model = model
+        self._path = path
         self.name = model.graph.name or "Unnamed Network 0"
         self.changed = False
         graph = model.graph
         self._weights = {tensor.name for tensor in graph.initializer}
         self._tensors: dict[str, ParsedTensor] = {}
-        self._facts = _facts(model)
+        self._facts = facts_of(model)
         self._inputs = [self._tensor(value.name) for value in graph.input if value.name not in self._weights]
         self._outputs = [self._tensor(value.name) for value in graph.output]
         self._layers = [ParsedLayer(self, node, index) for index, node in enumerate(graph.node)]
@@ -233,34 +245,12 @@ class ParsedNetwork:
         self.changed = True
 
     def to_onnx(self) -> bytes:
-        """The model's bytes. Raises ConfigError where it has external data, which bytes cannot hold."""
-        data: bytes = self.model.SerializeToString()
+        """The model's bytes, with its weights. Raises ConfigError for more than 2 GiB, which bytes cannot hold."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        if self._path is not None:
+            onnx.external_data_helper.load_external_data_for_model(model, str(self._path.parent))
+        if model.ByteSize() >= _LARGEST:
+            raise ConfigError(f"{self.name!r} was changed after it was parsed, and has 2 GiB or more with its weights")
+        data: bytes = model.SerializeToString()
         return data
-
-
-_Facts = dict[str, tuple[tuple[int | str, ...] | None, DataType | None]]
-
-
-def _facts(model: onnx.ModelProto) -> _Facts:
-    """Shape and type of every value, as far as ONNX's inference finds them."""
-    try:
-        inferred = onnx.shape_inference.infer_shapes(without_large_tensors(model), data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):  # then only what the file says is known
-        inferred = model
-    graph = inferred.graph
-    return {value.name: _of(value) for value in (*graph.value_info, *graph.input, *graph.output)}
-
-
-def _of(value: onnx.ValueInfoProto) -> tuple[tuple[int | str, ...] | None, DataType | None]:
-    kind = value.type.tensor_type
-    try:
-        dtype: DataType | None = DataType.from_onnx(kind.elem_type)
-    except ConfigError:
-        dtype = None
-    if not kind.HasField("shape"):
-        return None, dtype
-    dims = tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_{axis}"
-        for axis, dim in enumerate(kind.shape.dim)
-    )
-    return dims, dtype
