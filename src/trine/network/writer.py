@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from trine.dtypes import DataType
 from trine.errors import ConfigError
+from trine.network.older_opsets import spelled
 from trine.network.shape_values import Contents, contents_of, propagate, refine_shape, set_contents
 
 __all__ = ["OPSET", "Dim", "UnfinishedError", "Writer", "dims_of"]
@@ -73,10 +74,16 @@ class Writer:
         given = list(inputs)
         while given and given[-1] is None:
             given.pop()
+        settings = {name: value for name, value in attributes.items() if value is not None}
+        if self.opset < OPSET and not domain:
+            try:
+                given, settings = spelled(op_type, given, settings, self.opset)
+            except ConfigError as err:
+                raise self.unfinished(str(err)) from err
         node = ir.node(
             op_type,
             given,
-            attributes={name: value for name, value in attributes.items() if value is not None},
+            attributes=settings,
             domain=domain,
             num_outputs=outputs,
         )
@@ -188,7 +195,8 @@ class Writer:
         least, most = schema.min_input, schema.max_input
         if not least <= len(node.inputs) <= most:
             wanted = f"{least}" if least == most else f"{least} to {most}"
-            raise self.error(f"{node.op_type} takes {wanted} inputs, got {len(node.inputs)}")
+            where = "" if self.opset == OPSET else f" in opset {self.opset}"
+            raise self.error(f"{node.op_type} takes {wanted} inputs, got {len(node.inputs)}{where}")
         bound: dict[str, tuple[int, str]] = {}
         for index, value in enumerate(node.inputs):
             formal = schema.inputs[min(index, len(schema.inputs) - 1)]

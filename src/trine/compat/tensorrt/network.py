@@ -42,6 +42,7 @@ class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods, Refus
         self._mask = mask
         self._implicit = implicit
         self._net: Any = Network(_UNNAMED)
+        self._parsed = False  # whether _net is what the ONNX parser read
         self._tensors: dict[Any, ITensor] = {}
         self._layers: dict[Any, ILayer] = {}
         self._debug: set[str] = set()
@@ -56,6 +57,7 @@ class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods, Refus
         return int(self._implicit)
 
     def _wrap(self, tensor: Any) -> ITensor:
+        tensor = self._net._original(tensor) if self._parsed else tensor
         found = self._tensors.get(tensor)
         if found is None:
             found = self._tensors[tensor] = ITensor(self, tensor)
@@ -65,7 +67,7 @@ class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods, Refus
         """trine's tensor. Raises TypeError for what is no tensor; another network's is refused where it is used."""
         if not isinstance(tensor, ITensor):
             raise TypeError(f"expected a tensorrt.ITensor, got {type(tensor).__name__}")
-        return tensor._tensor
+        return self._net._placed(tensor._tensor) if self._parsed else tensor._tensor
 
     def _wrap_layer(self, layer: Any) -> ILayer:
         found = self._layers.get(layer)
@@ -255,11 +257,8 @@ class INetworkDefinition(LayerMethods, NewerLayerMethods, OldLayerMethods, Refus
 
     def _adopt(self, parsed: Any, source: Any) -> None:
         """Become what the ONNX parser read; engines are built from `source` until something is changed."""
-        name = self._net.name
-        self._net = parsed
-        if name != _UNNAMED:
-            parsed.name = name
-        self._source = source
+        parsed.name = parsed.name if self._net.name == _UNNAMED else self._net.name
+        self._net, self._parsed, self._source = parsed, True, source
 
     # Changes to inputs.
 
