@@ -58,6 +58,8 @@ class Refitter(Checked):
     def _name_of(self, layer_name: str, role: Any) -> str | None:
         """The name of the weights that a layer has in a role; None where it has none."""
         known = self._weights
+        if role.name == "CONSTANT":
+            return next((name for name in known if self._constant_layer(name) == layer_name), None)
         for node in self._model.graph.node:
             if node.name != layer_name and not node.name.startswith(f"{layer_name}/"):
                 continue
@@ -65,6 +67,11 @@ class Refitter(Checked):
             if at < len(node.input) and node.input[at] in known:
                 return str(node.input[at])
         return None
+
+    def _constant_layer(self, weights_name: str) -> str | None:
+        """The constant layer that has these weights; None where they are another layer's, or a parsed model's."""
+        layer, made, _ = weights_name.rpartition("/weights_")
+        return layer if made and all(node.name != layer for node in self._model.graph.node) else None
 
     def set_weights(self, layer_name: str, role: Any, weights: Any) -> bool:
         """Give a layer's kernel, bias, scale or shift. False where there is none, or of another size."""
@@ -123,12 +130,15 @@ class Refitter(Checked):
         """Layers and the roles of their weights, pair by pair."""
         known, roles = self._weights, current("WeightsRole")
         names, found = [], []
+        nodes = {node.name for node in self._model.graph.node}
         for node in self._model.graph.node:
             for role, at in (("KERNEL", 1), ("BIAS", 2)):
-                if at < len(node.input) and node.input[at] in known:
-                    names.append(node.name.partition("/")[0])
+                if at < len(node.input) and node.input[at] in known and not self._constant_layer(node.input[at]):
+                    layer = node.name.rpartition("/")[0]  # a layer's nodes are called after its last
+                    names.append(layer if layer in nodes else node.name)
                     found.append(roles[role])
-        return names, found
+        constants = [layer for layer in dict.fromkeys(map(self._constant_layer, known)) if layer is not None]
+        return names + constants, found + [roles["CONSTANT"]] * len(constants)
 
     def get_missing(self) -> tuple[list[str], list[Any]]:
         """Empty lists: weights that are not given stay as they are."""
