@@ -144,3 +144,29 @@ def test_an_operator_that_meant_something_else_is_refused() -> None:
     softmax.axes = 1
     assert network.add_unary(softmax.get_output(0), trt.UnaryOperation.EXP) is None
     assert "is another operator in opset 11" in LOGGER.errors[-1]
+
+
+def test_a_parsed_layer_as_its_own_class() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Pow", ["x", "two"], ["squares"]),
+            helper.make_node("ReduceMean", ["squares"], ["mean"], axes=[1]),
+            helper.make_node("Sqrt", ["mean"], ["y"], name="root"),
+        ],
+        "norm",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 1])],
+        [onnx.numpy_helper.from_array(np.float32(2), "two")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    network = trt.Builder(LOGGER).create_network(0)
+    assert trt.OnnxParser(network, LOGGER).parse(model.SerializeToString())
+    power, mean, root = network
+    power.__class__, mean.__class__, root.__class__ = trt.IElementWiseLayer, trt.IReduceLayer, trt.IUnaryLayer
+    assert power.op == trt.ElementWiseOperation.POW
+    assert mean.op == trt.ReduceOperation.AVG
+    assert root.op == trt.UnaryOperation.SQRT
+    with pytest.raises(AttributeError, match="came from the ONNX model"):
+        _ = mean.keep_dims
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = mean.nothing

@@ -138,6 +138,13 @@ class ILayer(Checked):
                 "ILayer::setNbRanks", f"layer {self.name!r}: trine computes in one process; got {ranks}"
             )
 
+    def __getattr__(self, name: str) -> Any:
+        if getattr(self.__dict__.get("_layer"), "is_parsed", False) and hasattr(type(self), name):
+            raise AttributeError(
+                f"layer {self.name!r} came from the ONNX model, and does not show {name!r} here; read the model's node"
+            )
+        return super().__getattr__(name)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 

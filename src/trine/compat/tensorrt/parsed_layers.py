@@ -58,6 +58,13 @@ _KINDS = {
 }
 _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
 
+# What `op` is where it is not the operator's name.
+_OPERATIONS = {
+    **{name: name.upper() for name in f"{_KINDS['UNARY']} Pow Max Min Div Sub And Or Xor Equal Greater Less".split()},
+    **{f"Reduce{name}": name.upper() for name in ("Sum", "Max", "Min", "Prod")},
+    **{"Add": "SUM", "Mul": "PROD", "ReduceMean": "AVG", "Reciprocal": "RECIP", "IsInf": "ISINF", "IsNaN": "ISNAN"},
+}
+
 
 class ParsedTensor:
     """A value of the model. ``shape`` has a symbol for each dynamic dimension; None where it is not known."""
@@ -118,6 +125,11 @@ class ParsedLayer:
         self.name = node.name or f"{node.op_type}_{index}"
         self._index = index
         self._places = [at for at, name in enumerate(node.input) if name and name not in network._weights]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "op" and self._node.op_type in _OPERATIONS:
+            return _OPERATIONS[self._node.op_type]
+        raise AttributeError(f"node {self._node.op_type} of a parsed model has no {name!r}")
 
     @property
     def num_inputs(self) -> int:
