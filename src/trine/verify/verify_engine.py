@@ -106,7 +106,7 @@ def _module_reference(module: Any, engine: Engine, outputs: list[str]) -> Callab
 
     def answer(inputs: Mapping[str, Array]) -> Arrays:
         try:
-            answers = eager(inputs)
+            answers = eager.run(inputs)[1]
         except TrineError:
             raise
         except Exception as err:  # forward is the user's code: anything can come out of it

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from pass_checks import build
 
 from trine.backends.cuda.groups import GatherRows, Gemm, Group
-from trine.backends.cuda.kernels import gather_rows, gemm
+from trine.backends.cuda.kernels import gather_rows, gemm_launch
 from trine.backends.cuda.lowering import Lowered, lower
 from trine.backends.cuda.target import TARGETS, target_named
 from trine.builder.freeze import freeze, tensor_infos
@@ -112,7 +112,7 @@ def test_kernels_take_the_products(precision: str, tolerance: float) -> None:
     """In Triton's interpreter."""
     target = target_named("sm_90")
     for group in products(precision):
-        tactic = next(each for each in gemm.TACTICS if each.supports(group, target))
+        tactic = next(each for each in gemm_launch.TACTICS if each.supports(group, target))
         configuration = tactic.configurations(group, target)[0]
         check_group(tactic, group, target, configuration, rtol=tolerance, atol=tolerance)
 
@@ -130,5 +130,5 @@ def test_kernels_take_the_rows() -> None:
 def test_kernels_compile(name: str) -> None:
     target = target_named(name)
     group = products("fp16")[-1]
-    tactic = next(each for each in gemm.TACTICS if each.supports(group, target))
+    tactic = next(each for each in gemm_launch.TACTICS if each.supports(group, target))
     compile_group(tactic, group, target, tactic.configurations(group, target)[0])
