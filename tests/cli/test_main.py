@@ -238,6 +238,11 @@ def test_narrow_terminals_fold_lines_and_not_numbers(engine_file: Path) -> None:
     assert "time / trine's" in text
 
 
+def _listen_to_ctrl_c() -> None:
+    """For a new process: a shell's background jobs, and what they start, ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("arguments", [("--streams", "2", "--threads", "1"), ("--vs", "onnxruntime,openvino")])
 def test_ctrl_c_while_backends_compute(engine_file: Path, arguments: tuple[str, ...]) -> None:
     command = [
@@ -253,11 +258,15 @@ def test_ctrl_c_while_backends_compute(engine_file: Path, arguments: tuple[str, 
         *arguments,
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=4)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, env=environment, preexec_fn=_listen_to_ctrl_c) as process:
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=4)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (process.returncode, err) == (ExitCode.INTERRUPTED, "\ntrine bench: interrupted; nothing was left behind\n")
 
 
@@ -268,7 +277,11 @@ def test_ctrl_c_in_the_middle_of_an_import_is_no_bug(tmp_path: Path) -> None:
         "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    import time; time.sleep(9)\n"
         "except KeyboardInterrupt as err:\n    raise ImportError('please read this advice') from err\n"
     )
-    result = python("-m", "trine", "build", f"{tmp_path / 'slow.py'}:make")
+    command = [sys.executable, "-m", "trine", "build", f"{tmp_path / 'slow.py'}:make"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=environment, preexec_fn=_listen_to_ctrl_c
+    )
     assert (result.returncode, result.stderr) == (130, "\ntrine build: interrupted; nothing was left behind\n")
 
 
