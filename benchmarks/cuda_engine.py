@@ -41,6 +41,7 @@ def built_engine(
             {
                 "rows": bucket.rows,
                 "launches": len(bucket.launches),
+                "early": bucket.early,
                 "arena_bytes": bucket.arena_bytes,
                 "groups": [dict(group) for group in bucket.groups],
             }

@@ -143,11 +143,23 @@ def _value(argument: Any, memory: Memory, rows: int) -> Any:
 def _interpreting() -> Iterator[None]:
     """Calls of Triton functions from Triton functions go to their interpreted copies."""
     original = JITFunction.__call__
+    no_assembly = interpreter.InterpreterBuilder.create_inline_asm
     JITFunction.__call__ = lambda self, *args, **kwargs: _rewritten(self)(*args, **kwargs)  # type: ignore[method-assign]
+    interpreter.InterpreterBuilder.create_inline_asm = _assembly
     try:
         yield
     finally:
         JITFunction.__call__ = original  # type: ignore[method-assign]
+        interpreter.InterpreterBuilder.create_inline_asm = no_assembly
+
+
+def _assembly(
+    builder: Any, text: str, constraints: str, values: Sequence[Any], kinds: Sequence[Any], pure: bool, pack: int
+) -> Any:
+    """What Triton's interpreter lacks: the meaning of the instructions that the kernels use, without their error."""
+    meanings = {"tanh.approx.f32 $0, $1;": np.tanh}
+    result = interpreter.TensorHandle(meanings[text](*(each.data for each in values)), values[0].dtype)
+    return types.SimpleNamespace(get_result=lambda index: result)
 
 
 def _rewritten(function: Any) -> Any:

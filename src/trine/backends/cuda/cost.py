@@ -8,6 +8,7 @@ from trine.backends.cuda.groups import (
     ITEM_BYTES,
     Attention,
     Conv,
+    ConvGemm,
     DepthwiseConv,
     Gemm,
     Group,
@@ -33,6 +34,8 @@ def operations(group: Group) -> int:
     """Multiplications and additions of the group's anchor; pointwise work is not counted."""
     if isinstance(group, Conv):
         return 2 * group.y.elements * math.prod(group.w.shape[1:])
+    if isinstance(group, ConvGemm):
+        return 2 * group.y.shape[0] * (group.w.elements + group.b.elements)
     if isinstance(group, DepthwiseConv):
         return 2 * group.y.elements * group.w.shape[0] * group.w.shape[1]
     if isinstance(group, Gemm):

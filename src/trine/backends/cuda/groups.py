@@ -20,6 +20,7 @@ __all__ = [
     "Attention",
     "Buffer",
     "Conv",
+    "ConvGemm",
     "DepthwiseConv",
     "Epilogue",
     "Expr",
@@ -162,6 +163,25 @@ class Conv(Group):
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     prologue: Prologue | None = None
+    epilogue: Epilogue = Epilogue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvGemm(Group):
+    """A convolution and the product that its pixels go into: ``y = epilogue(between(conv(x, w)) @ b.T)``.
+
+    (N, H, W, C) * (K, R, S, C) -> K channels of ``pixels`` = (P, Q) in each image, rounded to x's dtype and never
+    stored; b (M, K); y (N * P * Q, M). ``between`` has no residual.
+    """
+
+    x: View
+    w: View
+    pixels: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    between: Epilogue = Epilogue()
+    b: View
     epilogue: Epilogue = Epilogue()
 
 

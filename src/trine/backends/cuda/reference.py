@@ -19,6 +19,7 @@ from trine.backends.cuda.groups import (
     Attention,
     Buffer,
     Conv,
+    ConvGemm,
     DepthwiseConv,
     Epilogue,
     GatherRows,
@@ -202,6 +203,14 @@ def _conv(group: Conv, memory: Memory) -> None:
     memory.write(group.y, _after(group.epilogue, total, memory))
 
 
+def _conv_gemm(group: ConvGemm, memory: Memory) -> None:
+    x, w, b = (memory.read(each) for each in (group.x, group.w, group.b))
+    columns = _windows(x, (w.shape[1], w.shape[2]), group.stride, group.pads, group.dilation, group.pixels)
+    total = columns.reshape(group.y.shape[0], -1) @ w.reshape(w.shape[0], -1).T
+    between = _after(group.between, total, memory).astype(NUMPY_TYPES[group.x.dtype]).astype(np.float32)
+    memory.write(group.y, _after(group.epilogue, between @ b.T, memory))
+
+
 def _pixels(view: View) -> int:
     return view.shape[1] * view.shape[2]
 
@@ -339,6 +348,7 @@ def _on_cpu(group: CpuGroup, memory: Memory) -> None:
 
 _MEANINGS: dict[type[Group], Callable[[Any, Memory], None]] = {
     Conv: _conv,
+    ConvGemm: _conv_gemm,
     DepthwiseConv: _depthwise,
     Gemm: _gemm,
     Pool: _pool,

@@ -14,6 +14,7 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
     """Imports Triton. ``compiled_elsewhere``: whether kernels may be at hand that this Triton cannot compile."""
     from trine.backends.cuda.kernels import (
         attention,
+        conv_gemm,
         conv_gluon,
         conv_launch,
         depthwise,
@@ -38,6 +39,7 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
         gemv,
         gemm_tma,
         conv_launch,
+        conv_gemm,
         depthwise,
         attention,
         layer_norm,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trine.backends.cuda.fusion.attention import fuse_attention
+from trine.backends.cuda.fusion.bottlenecks import fuse_bottlenecks
 from trine.backends.cuda.fusion.chains import fuse_chains, fuse_diamonds
 from trine.backends.cuda.fusion.concat import write_through
 from trine.backends.cuda.fusion.copies import merge_copies
@@ -33,6 +34,7 @@ STEPS = (
     write_through,  # after all that asks for whole buffers
     move_stride_into_channels,  # before pad_stem, which takes the images that have no stride
     pad_stem,
+    fuse_bottlenecks,  # last: what it makes is taken by nothing else
 )
 
 

@@ -95,7 +95,7 @@ class ImplicitGemmConv:
             "PROLOGUE": group.prologue is not None,
             "SCALE_N": prologue.scale.strides[0] if prologue.scale and len(prologue.scale.shape) == 2 else 0,
             **dict(zip(("X_N", "X_H", "X_W"), group.x.strides[:3], strict=True)),
-            **activation_constants("BEFORE", prologue.act),
+            **activation_constants("BEFORE", prologue.act, group.x.dtype),
             "PRECISION": configuration.get("precision", "ieee"),
             "FLAT": c % configuration["block_k"] != 0,
             "BLOCK_M": configuration["block_m"],
@@ -123,8 +123,8 @@ def _finish_constants(group: Conv) -> dict[str, Any]:
         **dict(zip(("Y_N", "Y_H", "Y_W"), group.y.strides[:3], strict=True)),
         **dict(zip(("RES_N", "RES_H", "RES_W"), residual.strides[:3] if residual else (0, 0, 0), strict=True)),
         "WIDE": any(sum(n * s for n, s in zip(v.shape, v.strides, strict=True)) >= 1 << 31 for v in views),
-        **activation_constants("ACT", group.epilogue.act),
-        **activation_constants("AFTER", group.epilogue.act_after),
+        **activation_constants("ACT", group.epilogue.act, group.y.dtype),
+        **activation_constants("AFTER", group.epilogue.act_after, group.y.dtype),
     }
 
 

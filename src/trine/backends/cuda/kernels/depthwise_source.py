@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trine.backends.cuda.groups import Activation, DepthwiseConv
+from trine.backends.cuda.kernels.activations import short_name
 
 __all__ = ["Tile", "kernel_text"]
 
@@ -148,13 +149,13 @@ def _finish(group: DepthwiseConv, tile: Tile, i: int) -> list[str]:
     lines = [f"p = p0 + {i}", f"v = a{i}", f"keep = inside & (p < {group.y.shape[1]})"]
     if epilogue.bias is not None:
         lines.append("v = v + b")
-    lines += _activate(epilogue.act)
+    lines += _activate(epilogue.act, group.y.dtype)
     if epilogue.residual is not None:
         strides = epilogue.residual.strides
         lines.append(
             f"v += tl.load(residual + p * {strides[1]} + (q * {strides[2]} + c), mask=keep, other=0.0).to(tl.float32)"
         )
-    lines += _activate(epilogue.act_after)
+    lines += _activate(epilogue.act_after, group.y.dtype)
     lines.append(f"tl.store(y + p * {group.y.strides[1]} + (q * {group.y.strides[2]} + c), v, mask=keep)")
     if tile.band:
         assert group.sums is not None
@@ -170,10 +171,10 @@ def _finish(group: DepthwiseConv, tile: Tile, i: int) -> list[str]:
     return lines
 
 
-def _activate(act: Activation) -> list[str]:
+def _activate(act: Activation, dtype: str) -> list[str]:
     if act.name == "none":
         return []
-    return [f'v = activate(v, "{act.name}", {_literal(act.a)}, {_literal(act.b)})']
+    return [f'v = activate(v, "{short_name(act.name, dtype)}", {_literal(act.a)}, {_literal(act.b)})']
 
 
 def _literal(number: float) -> str:

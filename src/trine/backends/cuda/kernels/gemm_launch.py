@@ -72,7 +72,7 @@ class GemmTiles:
             "TURNED": turned,
             "PROLOGUE": group.prologue is not None,
             "IMAGES": images,
-            **activation_constants("BEFORE", prologue.act),
+            **activation_constants("BEFORE", prologue.act, group.a.dtype),
             "PRECISION": configuration.get("precision", "ieee"),
             "SPLIT": split,
             "BLOCK_M": high,

@@ -78,6 +78,6 @@ def epilogue_constants(group: Gemm) -> dict[str, Any]:
     views = [group.a, group.b, group.y] + ([residual] if residual else [])
     return {
         "WIDE": any(sum(n * s for n, s in zip(v.shape, v.strides, strict=True)) >= 1 << 31 for v in views),
-        **activation_constants("ACT", group.epilogue.act),
-        **activation_constants("AFTER", group.epilogue.act_after),
+        **activation_constants("ACT", group.epilogue.act, group.y.dtype),
+        **activation_constants("AFTER", group.epilogue.act_after, group.y.dtype),
     }

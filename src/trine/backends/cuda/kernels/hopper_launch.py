@@ -83,8 +83,8 @@ def hopper_launch(
     constants = {
         **{name: None for name, operand in operands.items() if operand is None},
         **({} if x.im2col is not None else window),
-        **activation_constants("ACT", epilogue.act),
-        **activation_constants("AFTER", epilogue.act_after),
+        **activation_constants("ACT", epilogue.act, y.dtype),
+        **activation_constants("AFTER", epilogue.act_after, y.dtype),
         **{"RESIDUAL": residual is not None, "STAGES": configuration["stages"], "MATRIX": x.im2col is None},
         **{"TOGETHER": configuration["together"], "HELD": steps if configuration["resident"] else 0},
         **{"BLOCK_M": high, "BLOCK_N": wide, "BLOCK_K": deep},

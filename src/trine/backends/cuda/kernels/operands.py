@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trine.backends.cuda.groups import ITEM_BYTES, Activation, View
+from trine.backends.cuda.kernels.activations import short_name
 from trine.backends.cuda.tactic import Argument, KernelSource, Launch, Pointer, Rows, Scalar, Scratch, TensorMap
 from trine.backends.cuda.target import Target
 
@@ -75,9 +76,10 @@ def _type_of(argument: Argument) -> tuple[str, bool]:
     return "i32", argument.factor % 16 == 0
 
 
-def activation_constants(prefix: str, activation: Activation) -> dict[str, Any]:
-    """``activation`` as the constants PREFIX, PREFIX_A and PREFIX_B of a kernel."""
-    return {prefix: activation.name, f"{prefix}_A": float(activation.a), f"{prefix}_B": float(activation.b)}
+def activation_constants(prefix: str, activation: Activation, dtype: str) -> dict[str, Any]:
+    """``activation`` as the constants PREFIX, PREFIX_A and PREFIX_B of a kernel that stores ``dtype``."""
+    name = short_name(activation.name, dtype)
+    return {prefix: name, f"{prefix}_A": float(activation.a), f"{prefix}_B": float(activation.b)}
 
 
 def power_of_two(number: int) -> int:

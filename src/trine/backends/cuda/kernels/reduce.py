@@ -209,7 +209,7 @@ def _constants(
         "SQUARE": square,
         "HOW": how,
         "AFTER": after,
-        **activation_constants("ACT", act),
+        **activation_constants("ACT", act, "fp32"),
         "BLOCK_L": block[0],
         "BLOCK_I": block[1],
     }
