@@ -157,7 +157,7 @@ def _assembly(
     builder: Any, text: str, constraints: str, values: Sequence[Any], kinds: Sequence[Any], pure: bool, pack: int
 ) -> Any:
     """What Triton's interpreter lacks: the meaning of the instructions that the kernels use, without their error."""
-    meanings = {"tanh.approx.f32 $0, $1;": np.tanh}
+    meanings = {"tanh.approx.f32 $0, $1;": np.tanh, "ex2.approx.ftz.f32 $0, $1;": np.exp2}
     result = interpreter.TensorHandle(meanings[text](*(each.data for each in values)), values[0].dtype)
     return types.SimpleNamespace(get_result=lambda index: result)
 

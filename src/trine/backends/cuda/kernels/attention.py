@@ -23,6 +23,12 @@ _SHARED_SHARE = 0.9
 
 
 @triton.jit
+def _exp2(x):
+    """One instruction; below 2**-126 it is 0 (PTX ISA, ex2.approx.ftz.f32), and nobody's weight."""
+    return tl.inline_asm_elementwise("ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
 def attention(
     q,
     k,
@@ -61,7 +67,7 @@ def attention(
     BLOCK_E: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """BLOCK_M queries of one head against all keys. Scores are in units of log 2, so that exp2 serves."""
+    """BLOCK_M queries of one head against all keys. Scores times ``unit`` are in units of log 2, so that exp2 serves."""
     blocks: tl.constexpr = (S + BLOCK_M - 1) // BLOCK_M
     head = tl.program_id(0) // blocks
     batch = (head // HEADS).to(tl.int64)
@@ -78,31 +84,37 @@ def attention(
     top = tl.full([BLOCK_M], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_M], tl.float32)
     sums = tl.zeros([BLOCK_M, BLOCK_E], tl.float32)
+    # Scaled together with the subtraction of the largest score, where nothing comes between and the order stays.
+    scaled: tl.constexpr = HAS_BIAS or SCALE <= 0.0
+    unit: tl.constexpr = 1.0 if scaled else SCALE * 1.4426950408889634
     for start in tl.range(0, T, BLOCK_N, num_stages=STAGES):
         columns = start + tl.arange(0, BLOCK_N)
         keys = tl.load(
             k + columns[None, :] * K_T + depth[:, None], mask=(columns[None, :] < T) & (depth[:, None] < D), other=0.0
         )
-        scores = tl.dot(queries, keys, input_precision=PRECISION) * (SCALE * 1.4426950408889634)
+        scores = tl.dot(queries, keys, input_precision=PRECISION)
+        if scaled:
+            scores *= SCALE * 1.4426950408889634
         if HAS_BIAS:
             mask = (rows[:, None] < S) & (columns[None, :] < T)
             more = tl.load(bias + rows[:, None] * BIAS_S + columns[None, :] * BIAS_T, mask=mask, other=0.0)
             scores += more.to(tl.float32) * 1.4426950408889634
-        scores = tl.where(columns[None, :] < T, scores, float("-inf"))
+        if T % BLOCK_N != 0:
+            scores = tl.where(columns[None, :] < T, scores, float("-inf"))
         if CAUSAL:
             scores = tl.where(columns[None, :] <= rows[:, None], scores, float("-inf"))
         highest = tl.maximum(top, tl.max(scores, axis=1))
         # Where every score so far is -inf there is nothing to keep, and -inf - -inf must not make NaN of later ones.
-        shift = tl.where(highest == float("-inf"), 0.0, highest)
-        weights = tl.exp2(scores - shift[:, None])
-        keep = tl.exp2(top - shift)
+        shift = tl.where(highest == float("-inf"), 0.0, highest * unit)
+        weights = _exp2(scores * unit - shift[:, None])
+        keep = _exp2(top * unit - shift)
         total = total * keep + tl.sum(weights, axis=1)
         values = tl.load(
             v + columns[:, None] * V_T + width[None, :], mask=(columns[:, None] < T) & (width[None, :] < E), other=0.0
         )
         sums = tl.dot(weights.to(values.dtype), values, sums * keep[:, None], input_precision=PRECISION)
         top = highest
-    result = sums / total[:, None]
+    result = sums * (1.0 / total)[:, None]
     y_mask = (rows[:, None] < S) & (width[None, :] < E)
     tl.store(
         y + batch * Y_B + head * Y_H + rows[:, None] * Y_S + width[None, :], result.to(y.dtype.element_ty), mask=y_mask
