@@ -67,7 +67,7 @@ def attention(
     BLOCK_E: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """BLOCK_M queries of one head against all keys. Scores times ``unit`` are in units of log 2, so that exp2 serves."""
+    """BLOCK_M queries of one head against all keys. Scores times ``unit`` are in units of log 2, for exp2."""
     blocks: tl.constexpr = (S + BLOCK_M - 1) // BLOCK_M
     head = tl.program_id(0) // blocks
     batch = (head // HEADS).to(tl.int64)
