@@ -41,7 +41,7 @@ BATCHES = (1, 8, 32, 128)
 SETS = 4
 ROUNDS = 12
 TURN_MS = 25.0
-PATIENCE_S = 180
+PATIENCE_S = 420
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:
@@ -96,10 +96,11 @@ def eager_graphs(model: Any, inputs: Sequence[Any]) -> Callable[[int], object]:
     import torch
 
     stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream), torch.no_grad():
+    # Alone: here cuDNN times its algorithms, for torch.compile's convolutions too.
+    with gpu_for_oneself(0), torch.cuda.stream(stream), torch.no_grad():
         for x in inputs[:2]:
             model(x)
-    torch.cuda.synchronize()
+        torch.cuda.synchronize()
     graphs, pool = [], torch.cuda.graph_pool_handle()
     for x in inputs:
         graph = torch.cuda.CUDAGraph()
@@ -112,11 +113,11 @@ def eager_graphs(model: Any, inputs: Sequence[Any]) -> Callable[[int], object]:
 def compiled(model: Any, inputs: Sequence[Any], mode: str) -> Callable[[int], object]:
     """torch.compile with freezing. As for any caller whose input moves, its CUDA graph copies the input first."""
     import torch
-    import torch._dynamo
+    import torch._dynamo.config
     import torch._inductor.config
 
-    torch._dynamo.reset()
     torch._inductor.config.freezing = True
+    torch._dynamo.config.recompile_limit = 64
     fast = torch.compile(model, mode=mode, dynamic=False)
 
     def call(index: int) -> object:
@@ -143,9 +144,14 @@ def measure(name: str, batches: Sequence[int], args: argparse.Namespace) -> Iter
         from cuda_engine import built_engine
 
         engine, build = built_engine(module, batches, args.timing_cache, args.kernels, args.quick)
+    # Models are prepared side by side, and measured one after another.
+    cells = [cell for batch in batches for cell in _prepared(name, batch, args, module, engine)]
     _wait_for_others(args)
-    with gpu_for_oneself(0):  # models are prepared side by side, and measured one after another
-        yield from _cells(name, batches, args, module, engine, build)
+    with gpu_for_oneself(0):
+        for cell, contenders in cells:
+            cell["build"] = build if cell["batch"] == batches[0] else None
+            cell["times"] = interleave(contenders, args.rounds)
+            yield cell
 
 
 def _wait_for_others(args: argparse.Namespace) -> None:
@@ -158,37 +164,36 @@ def _wait_for_others(args: argparse.Namespace) -> None:
         time.sleep(0.2)
 
 
-def _cells(
-    name: str, batches: Sequence[int], args: argparse.Namespace, module: Any, engine: Any, build: Any
-) -> Iterator[dict[str, Any]]:
+def _prepared(
+    name: str, batch: int, args: argparse.Namespace, module: Any, engine: Any
+) -> Iterator[tuple[dict[str, Any], dict[str, Callable[[int], object]]]]:
+    """A cell without times, and its contenders, compiled and captured."""
     import copy
 
     import torch
 
     peer = copy.deepcopy(module).cuda().half().to(memory_format=torch.channels_last)
-    exact = module.cuda()
-    for batch in batches:
-        pictures = [torch.randn(batch, 3, 224, 224, device="cuda") for _ in range(SETS)]
-        half = [x.half().contiguous(memory_format=torch.channels_last) for x in pictures]
-        cell: dict[str, Any] = {"model": name, "batch": batch}
+    exact = copy.deepcopy(module).cuda()
+    pictures = [torch.randn(batch, 3, 224, 224, device="cuda") for _ in range(SETS)]
+    half = [x.half().contiguous(memory_format=torch.channels_last) for x in pictures]
+    cell: dict[str, Any] = {"model": name, "batch": batch}
+    with torch.no_grad():
+        wanted = exact(pictures[0]).float()
+    contenders: dict[str, Callable[[int], object]] = {}
+    if engine is not None:
+        contenders["trine"] = call = _trine(engine, pictures, wanted.shape)
+        cell["trine_relative_error"] = _error(call(0)[engine.outputs[0].name], wanted)
+    if not args.trine_only:
+        contenders["eager, CUDA graph"] = eager_graphs(peer, half)
         with torch.no_grad():
-            wanted = exact(pictures[0]).float()
             cell["eager_relative_error"] = _error(peer(half[0]).float(), wanted)
-        contenders: dict[str, Callable[[int], object]] = {}
-        if engine is not None:
-            contenders["trine"] = call = _trine(engine, pictures, wanted.shape)
-            cell["trine_relative_error"] = _error(call(0)[engine.outputs[0].name], wanted)
-            cell["build"] = build if batch == batches[0] else None
-        if not args.trine_only:
-            contenders["eager, CUDA graph"] = eager_graphs(peer, half)
-            start = time.perf_counter()
-            contenders["torch.compile reduce-overhead"] = fast = compiled(peer, half, "reduce-overhead")
-            cell["compile_seconds"] = round(time.perf_counter() - start, 1)
-            cell["compile_relative_error"] = _error(fast(0).float(), wanted)
-            if args.max_autotune and name == "resnet50" and batch in (1, 128):
-                contenders["torch.compile max-autotune"] = compiled(peer, half, "max-autotune")
-        cell["times"] = interleave(contenders, args.rounds)
-        yield cell
+        start = time.perf_counter()
+        contenders["torch.compile reduce-overhead"] = fast = compiled(peer, half, "reduce-overhead")
+        cell["compile_seconds"] = round(time.perf_counter() - start, 1)
+        cell["compile_relative_error"] = _error(fast(0).float(), wanted)
+        if args.max_autotune and name == "resnet50" and batch in (1, 128):
+            contenders["torch.compile max-autotune"] = compiled(peer, half, "max-autotune")
+    yield cell, contenders
 
 
 def _error(got: Any, wanted: Any) -> float:
@@ -216,7 +221,7 @@ def main() -> None:
     parser.add_argument("--timing-cache", type=Path, default=None)
     parser.add_argument("--kernels", type=Path, default=None, help="a folder of compiled kernels, read and written")
     parser.add_argument("--quick", action="store_true", help="time only kernels that need not be compiled")
-    parser.add_argument("--jobs", type=int, default=1, help="models at once; more than 1 only to fill caches")
+    parser.add_argument("--jobs", type=int, default=1, help="models that are prepared at once")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "cuda_peers.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--ready", type=Path, help=argparse.SUPPRESS)

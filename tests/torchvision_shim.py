@@ -6,6 +6,9 @@ defines them, does not load here. Declaring their schemas is enough for the clas
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import version
+
 import torch
 
 __all__ = ["define_missing_operators"]
@@ -18,8 +21,9 @@ _library: list[torch.library.Library] = []
 
 
 def define_missing_operators() -> None:
-    """Call it before the first ``import torchvision``. Does nothing when the operators are there already."""
-    if _library or hasattr(torch.ops.torchvision, "nms"):
+    """Call it before the first ``import torchvision``. Does nothing beside a torch that torchvision's binary fits."""
+    unmatched = sys.platform == "linux" and torch.version.cuda is None and "+" not in version("torchvision")
+    if not unmatched or _library or hasattr(torch.ops.torchvision, "nms"):
         return
     library = torch.library.Library("torchvision", "DEF")
     for schema in _SCHEMAS:
