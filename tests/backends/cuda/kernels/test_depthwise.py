@@ -156,8 +156,9 @@ def test_many_images(
     assert TACTIC.supports(group, SM90), TACTIC.supports(group, SM90).reasons
     configurations = TACTIC.configurations(group, SM90)
     assert any(each.get("span", 1) > 1 for each in configurations)
-    spans = {each.get("span", 1): each for each in configurations}
-    for configuration in spans.values():
+    kinds = {(each["span"] > 1, each.get("walk", False)): each for each in depthwise_spans.spanned(group)}
+    assert any(walk for _, walk in kinds) == (dilation == 1)
+    for configuration in kinds.values():
         check(group, configuration)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from trine.backends.cuda.groups import ITEM_BYTES, DepthwiseConv, Group
 from trine.backends.cuda.kernels.depthwise_source import Tile, kernel_text
 from trine.backends.cuda.kernels.depthwise_spans import is_large, spanned, spanned_cost, sum_tile
+from trine.backends.cuda.kernels.depthwise_walk import walking_text
 from trine.backends.cuda.kernels.generated import function_from_source
 from trine.backends.cuda.kernels.operands import launch_of, power_of_two
 from trine.backends.cuda.tactic import Launch
@@ -61,8 +62,8 @@ class DepthwiseRows:
         return Support(tuple(reasons))
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
-        """See CudaTactic. rows: output rows of a program; block: places of a row times channels; channels, span: see
-        Tile."""
+        """See CudaTactic. rows: output rows of a program; block: places of a row times channels; channels, span,
+        walk: see Tile."""
         assert isinstance(group, DepthwiseConv)
         candidates = _summed(group) if group.sums is not None else _flat(group)
         if not is_large(group.y.shape):
@@ -80,7 +81,8 @@ class DepthwiseRows:
         tile = _tile(group, configuration)
         high, wide, _ = group.w.shape
         name = f"depthwise_{high}x{wide}" + (f"_stride{group.stride[0]}" if group.stride != (1, 1) else "")
-        function = function_from_source(kernel_text(name, group, tile), name)
+        text = walking_text(name, group, tile) if tile.walk else kernel_text(name, group, tile)
+        function = function_from_source(text, name)
         programs = group.y.shape[0] * tile.bands(group) * tile.columns(group) * tile.depth(group)
         epilogue = group.epilogue
         operands = {
@@ -102,7 +104,7 @@ def _varied(
     found = []
     for configuration in sorted(candidates, key=cost):
         each = configuration["block"] // configuration["num_warps"]
-        kind = (configuration["rows"], each, configuration.get("span", 1))
+        kind = (configuration["rows"], each, configuration.get("span", 1), configuration.get("walk", False))
         alike[kind] += 1
         if alike[kind] <= 2:
             found.append(configuration)
@@ -111,11 +113,11 @@ def _varied(
 
 def _tile(group: DepthwiseConv, configuration: Mapping[str, Any]) -> Tile:
     rows, channels, block = configuration["rows"], configuration["channels"], configuration["block"]
-    span = configuration.get("span", 1)
+    span, walk = configuration.get("span", 1), configuration.get("walk", False)
     if group.sums is None:
-        return Tile(True, rows, 0, channels, block, span=span)
+        return Tile(True, rows, 0, channels, block, span=span, walk=walk)
     band, _ = sum_tile(group.y.shape)
-    return Tile(False, rows, block // channels, channels, block, band, span)
+    return Tile(False, rows, block // channels, channels, block, band, span, walk)
 
 
 def _numbers_of_a_thread(group: DepthwiseConv) -> tuple[int, ...]:

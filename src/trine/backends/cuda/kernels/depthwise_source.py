@@ -9,12 +9,13 @@ reads and converts serves all of them. Masks are left out where nothing can be o
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from trine.backends.cuda.groups import Activation, DepthwiseConv
 from trine.backends.cuda.kernels.activations import short_name
 
-__all__ = ["Tile", "kernel_text"]
+__all__ = ["Tile", "column_lines", "finish_lines", "head_lines", "kernel_text", "row_lines", "sum_lines"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Tile:
     block: int
     band: int = 0
     span: int = 1
+    walk: bool = False  # a loop over the rows, instead of straight-line code
 
     def in_row(self, group: DepthwiseConv) -> int:
         """Places of an output row."""
@@ -54,15 +56,20 @@ class Tile:
 
 def kernel_text(name: str, group: DepthwiseConv, tile: Tile) -> str:
     """The source of the Triton function ``name(x, w, bias, residual, y, sums)``."""
-    lines = [*_place(group, tile), *_columns(group, tile), *_weights(group, tile), *_rows(group, tile)]
+    lines = [*head_lines(group, tile), *_rows(group, tile)]
     head = ["@triton.jit", f"def {name}(x, w, bias, residual, y, sums):"]
     return "\n".join([*head, *(f"    {line}" for line in lines)]) + "\n"
+
+
+def head_lines(group: DepthwiseConv, tile: Tile) -> list[str]:
+    """Everything before the first row: places, masks and weights."""
+    return [*_place(group, tile), *column_lines(group, tile), *_weights(group, tile)]
 
 
 def _place(group: DepthwiseConv, tile: Tile) -> list[str]:
     """Which tile: image n, first output row p0, first column q and channel c of each number. Channels vary fastest
     between programs: those that share cache lines run at the same time."""
-    _, _, _, channels = group.y.shape
+    channels = group.y.shape[3]
     lines = [
         "pid = tl.program_id(0)",
         f"part = pid % {tile.depth(group)}",
@@ -85,8 +92,7 @@ def _place(group: DepthwiseConv, tile: Tile) -> list[str]:
         ]
         if channels % tile.channels:
             lines.append(f"real_c = c < {channels}")
-    lines.append(f"x += n * {group.x.strides[0]}")
-    lines.append(f"y += n * {group.y.strides[0]}")
+    lines += [f"x += n * {group.x.strides[0]}", f"y += n * {group.y.strides[0]}"]
     if group.epilogue.residual is not None:
         lines.append(f"residual += n * {group.epilogue.residual.strides[0]}")
     if tile.band:
@@ -112,13 +118,17 @@ def _last_column(group: DepthwiseConv, tile: Tile) -> int:
     return (tile.columns(group) * tile.places - 1) * tile.span
 
 
-def _columns(group: DepthwiseConv, tile: Tile) -> list[str]:
+def column_lines(group: DepthwiseConv, tile: Tile) -> list[str]:
     """Where each number's first product lies in x, and the masks: in{k} for a place's output pixel k, m{e} for input
     column e. Those that no tile needs are not there."""
     width, length = group.x.shape[2], group.y.shape[2]
     step, left = group.stride[1], group.pads[1]
     last = _last_column(group, tile)
-    lines = [f"u = q * {step} - {left}", f"at = u * {group.x.strides[2]} + c"]
+    # Pointers of every number, once: what is added to them later is the same for all, and constants cost nothing.
+    lines = [f"u = q * {step} - {left}", f"at = u * {group.x.strides[2]} + c", "x_at = x + at"]
+    lines.append(f"y_at = y + (q * {group.y.strides[2]} + c)")
+    if group.epilogue.residual is not None:
+        lines.append(f"residual_at = residual + (q * {group.epilogue.residual.strides[2]} + c)")
     for k in range(tile.span):
         if last + k >= length:
             lines.append(f"in{k} = q < {length - k}")
@@ -151,13 +161,11 @@ def _weights(group: DepthwiseConv, tile: Tile) -> list[str]:
     mask = _masked(_real_channels(group, tile))
     high, wide, _ = group.w.shape
     lines = []
-    for r in range(high):
-        for s in range(wide):
-            offset = r * group.w.strides[0] + s * group.w.strides[1]
-            load = f"tl.load(w + {offset} + c{mask}).to(tl.float32)"
-            if not tile.flat:
-                load = f"tl.broadcast_to({load}, ({tile.places}, {tile.channels}))"
-            lines.append(f"w{r}_{s} = {load}")
+    for r, s in itertools.product(range(high), range(wide)):
+        load = f"tl.load(w + {r * group.w.strides[0] + s * group.w.strides[1]} + c{mask}).to(tl.float32)"
+        if not tile.flat:
+            load = f"tl.broadcast_to({load}, ({tile.places}, {tile.channels}))"
+        lines.append(f"w{r}_{s} = {load}")
     if group.epilogue.bias is not None:
         lines.append(f"b = tl.load(bias + c{mask}).to(tl.float32)")
     return lines
@@ -177,42 +185,50 @@ def _rows(group: DepthwiseConv, tile: Tile) -> list[str]:
         meets = [(r, i) for r, i in meets if 0 <= i < tile.rows]
         if not meets:
             continue
-        loads, sums = _row(group, tile, j, meets, started)
+        loads, sums = row_lines(group, tile, j, meets, started)
         for r, i in meets:
             if r == high - 1:
-                sums += _finish(group, tile, i, started)
+                sums += finish_lines(group, tile, i, started, i % max(1, tile.band) == 0)
+                if tile.band and i % tile.band == tile.band - 1:
+                    sums += sum_lines(group, tile, i)
         steps.append((loads, sums))
     lines = [f"h0 = p0 * {step} - {group.pads[0]}"]
     if tile.span == 1:
         return lines + [line for loads, sums in steps for line in (*loads, *sums)]
-    for index, (loads, sums) in enumerate(steps):
-        if index == 0:
-            lines += loads
-        lines += steps[index + 1][0] if index + 1 < len(steps) else []
-        lines += sums
+    lines += steps[0][0]
+    for (_, sums), (loads, _) in zip(steps, [*steps[1:], ([], [])], strict=True):
+        lines += [*loads, *sums]
     return lines
 
 
-def _row(
-    group: DepthwiseConv, tile: Tile, j: int, meets: list[tuple[int, int]], started: set[tuple[int, int]]
+def row_lines(
+    group: DepthwiseConv,
+    tile: Tile,
+    j: int,
+    meets: list[tuple[int, int]],
+    started: set[tuple[int, int]],
+    further: int = 0,
 ) -> tuple[list[str], list[str]]:
-    """The loads of input row j, and what they add to the sums of the output rows that it meets."""
+    """The loads of input row h0 + j, and what they add to the sums a{i}_{k} of the output rows that it meets.
+
+    further: how many output rows further down h0 may be than where the tile begins.
+    """
     height, wide = group.x.shape[1], group.w.shape[1]
     step, apart = group.stride[1], group.dilation[1]
     first = j - group.pads[0]
-    last = (tile.bands(group) - 1) * tile.rows * group.stride[0] + first
+    last = ((tile.bands(group) - 1) * tile.rows + further) * group.stride[0] + first
     if last < 0 or first >= height:
         return [], []
-    loads = [f"h = h0 + {j}", f"row{j} = x + h * {group.x.strides[1]}"]
+    loads = [f"h = h0 + {j}", f"row{j} = x_at + h * {group.x.strides[1]}"]
     row_tests = []
     if first < 0 or last >= height:
         loads.append(f"real{j} = (h >= 0) & (h < {height})")
         row_tests.append(f"real{j}")
-    edges = {line.split(" = ")[0] for line in _columns(group, tile)}
+    edges = {line.split(" = ")[0] for line in column_lines(group, tile)}
     sums = []
     for e in _input_columns(group, tile):
         tests = [*([f"m{e}"] if f"m{e}" in edges else []), *_real_channels(group, tile), *row_tests]
-        loads.append(f"t{j}_{e} = tl.load(row{j} + (at + {e * group.x.strides[2]}){_masked(tests)})")
+        loads.append(f"t{j}_{e} = tl.load(row{j} + {e * group.x.strides[2]}{_masked(tests)})")
         sums.append(f"t = t{j}_{e}.to(tl.float32)")
         for k in range(tile.span):
             s, rest = divmod(e - k * step, apart)
@@ -225,46 +241,45 @@ def _row(
     return loads, sums
 
 
-def _finish(group: DepthwiseConv, tile: Tile, i: int, started: set[tuple[int, int]]) -> list[str]:
-    """The epilogue of output row p0 + i, storing, and the sum of a band."""
+def finish_lines(group: DepthwiseConv, tile: Tile, i: int, started: set[tuple[int, int]], fresh: bool) -> list[str]:
+    """The epilogue of output row p0 + i, storing, and adding to the band's total; ``fresh``: which begins here."""
     epilogue = group.epilogue
     height, width = group.y.shape[1], group.y.shape[2]
-    lines = [f"p = p0 + {i}"]
-    shared = _real_channels(group, tile)
-    if (tile.bands(group) - 1) * tile.rows + i >= height:
+    lines = [f"p = p0 + {i}", f"y_row = y_at + p * {group.y.strides[1]}"]
+    if epilogue.residual is not None:
+        lines.append(f"residual_row = residual_at + p * {epilogue.residual.strides[1]}")
+    low = []
+    if (tile.bands(group) - 1) * tile.rows + (tile.rows - 1 if tile.walk else i) >= height:
         lines.append(f"low = p < {height}")
-        shared = [*shared, "low"]
+        low = ["low"]
     for k in range(tile.span):
         if _last_column(group, tile) == 0 and k >= width:
             continue  # the only tile has more pixels than the image
-        keep = [*([f"in{k}"] if _last_column(group, tile) + k >= width else []), *shared]
+        pixel = [*([f"in{k}"] if _last_column(group, tile) + k >= width else []), *low]
+        keep = [*pixel, *_real_channels(group, tile)]
         lines.append(f"v = a{i}_{k}" if (i, k) in started else "v = (at * 0).to(tl.float32)")
         if epilogue.bias is not None:
             lines.append("v = v + b")
         lines += _activate(epilogue.act, group.y.dtype)
         if epilogue.residual is not None:
-            _, down, right, _ = epilogue.residual.strides
-            place = f"residual + p * {down} + (q * {right} + c + {k * right})"
-            lines.append(f"v += tl.load({place}{_masked(keep)}).to(tl.float32)")
+            right = epilogue.residual.strides[2]
+            lines.append(f"v += tl.load(residual_row + {k * right}{_masked(keep)}).to(tl.float32)")
         lines += _activate(epilogue.act_after, group.y.dtype)
-        _, down, right, _ = group.y.strides
-        lines.append(f"tl.store(y + p * {down} + (q * {right} + c + {k * right}), v{_masked(keep, other=False)})")
+        lines.append(f"tl.store(y_row + {k * group.y.strides[2]}, v{_masked(keep, other=False)})")
         if tile.band:
-            first = i % tile.band == 0 and k == 0
-            lines.append(
-                ("total = " if first else "total += ") + (f"tl.where({' & '.join(keep)}, v, 0.0)" if keep else "v")
-            )
-    if tile.band and i % tile.band == tile.band - 1:
-        lines += _store_sum(group, tile, i)
+            first = fresh and k == 0
+            # Channels that are none have a sum too, which is not stored.
+            value = f"tl.where({' & '.join(pixel)}, v, 0.0)" if pixel else "v"
+            lines.append(("total = " if first else "total += ") + value)
     return lines
 
 
-def _store_sum(group: DepthwiseConv, tile: Tile, i: int) -> list[str]:
-    """The sum of the band that ends with row i."""
+def sum_lines(group: DepthwiseConv, tile: Tile, i: int) -> list[str]:
+    """The sum of the band that ends with row p0 + i."""
     assert group.sums is not None
     mine = _real_channels(group, tile)
     lines = [f"base = p0 + {i - tile.band + 1}"]
-    if (tile.bands(group) - 1) * tile.rows + i - tile.band + 1 >= group.y.shape[1]:
+    if tile.bands(group) * tile.rows - tile.band >= group.y.shape[1]:
         lines.append(f"some = base < {group.y.shape[1]}")
         mine = [*mine, "some"]
     return [

@@ -51,11 +51,20 @@ def spanned(group: DepthwiseConv) -> Iterator[dict[str, Any]]:
         for each in (1, 2, 4, 8):
             if _registers(group, span, each) > _REGISTERS:
                 continue
-            for rows in _row_counts(group, span):
+            for walk, rows in (*_walks(group, span), *((False, rows) for rows in _row_counts(group, span))):
                 for channels, block in _blocks(group, span):
                     warps, rest = divmod(block, 32 * each)
-                    if rest == 0 and 1 <= warps <= 8:
-                        yield {"rows": rows, "channels": channels, "block": block, "span": span, "num_warps": warps}
+                    if rest or not 1 <= warps <= 8:
+                        continue
+                    found = {"rows": rows, "channels": channels, "block": block, "span": span, "num_warps": warps}
+                    yield found | ({"walk": True} if walk else {})
+
+
+def _walks(group: DepthwiseConv, span: int) -> list[tuple[bool, int]]:
+    """Heights of tiles whose rows are a loop."""
+    if group.dilation[0] != 1 or span == 1 or span * math.prod(group.w.shape[:2]) > _STRAIGHT:
+        return []
+    return [(True, rows) for rows in _heights(group, 28)[:3]]
 
 
 def _blocks(group: DepthwiseConv, span: int) -> Iterator[tuple[int, int]]:
@@ -81,11 +90,16 @@ def _blocks(group: DepthwiseConv, span: int) -> Iterator[tuple[int, int]]:
 
 def _row_counts(group: DepthwiseConv, span: int) -> list[int]:
     """The two greatest heights of tiles with little left over, where a thread has ``span`` pixels of a row."""
-    height = group.y.shape[1]
     most = _STRAIGHT // (span * math.prod(group.w.shape[:2]))
+    return _heights(group, min(most, 16))[:2]
+
+
+def _heights(group: DepthwiseConv, most: int) -> list[int]:
+    """Rows of tiles that divide the height with little left over, up to ``most``, the greatest first."""
+    height = group.y.shape[1]
     band = 1 if group.sums is None else sum_tile(group.y.shape)[0]
     found = {math.ceil(math.ceil(height / parts) / band) * band for parts in range(1, -(-height // band) + 1)}
-    return sorted((rows for rows in found if rows <= min(most, 16)), reverse=True)[:2]
+    return sorted((rows for rows in found if rows <= most), reverse=True)
 
 
 def _input_columns(group: DepthwiseConv, span: int) -> int:
@@ -111,7 +125,9 @@ def spanned_cost(group: DepthwiseConv, configuration: Mapping[str, Any], target:
     read_rows = (rows - 1) * group.stride[0] + (high - 1) * group.dilation[0] + 1
     read = read_rows * _input_columns(group, span) / (rows * span)
     weights = high * wide / (rows * span)
-    instructions = high * wide + (read + weights) * (1 + 2 / each) + 6 + (10 / rows / span if group.sums else 0)
+    read_cost = (read + weights) * (1 + 1.5 / each) + (1.5 * read if each == 1 else 0)
+    moved = (high - 1) // group.stride[0] if configuration.get("walk") else 0
+    instructions = high * wide + read_cost + moved + 6 + (10 / rows / span if group.sums else 0)
     programs = images * tile.bands(group) * tile.columns(group) * tile.depth(group)
     lanes = programs * rows * span * block / (images * height * width * channels)
     resident = min(48, 65536 // (32 * _registers(group, span, each)))
