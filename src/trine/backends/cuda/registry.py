@@ -29,6 +29,7 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
         reduce,
         softmax,
         squeeze_excite,
+        squeeze_excite_blocks,
     )
 
     hopper: tuple[CudaTactic, ...] = (*gemm_gluon.TACTICS, *conv_gluon.TACTICS)
@@ -45,6 +46,7 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
         layer_norm,
         softmax,
         squeeze_excite,
+        squeeze_excite_blocks,
         pool,
         reduce,
         gather_rows,

@@ -13,6 +13,7 @@ from backends.cuda.compiling import ALL_TARGETS, compile_group
 from backends.cuda.interpret import NUMPY, Memory, run_launches
 
 from trine.backends.cuda.groups import Activation, Buffer, DepthwiseConv, Epilogue, View, contiguous_strides
+from trine.backends.cuda.kernels import depthwise_spans
 from trine.backends.cuda.kernels.depthwise import DepthwiseRows, sum_tiles
 from trine.backends.cuda.target import TARGETS
 
@@ -56,7 +57,7 @@ def convolution(
         epilogue=Epilogue(
             dense("b", "fp32", (c,), "weight"), SWISH, image("r", p, q) if residual else None, Activation("relu")
         ),
-        sums=dense("s", "fp32", (n, sum_tiles(p, q), c)) if sums else None,
+        sums=dense("s", "fp32", (n, sum_tiles((n, p, q, c)), c)) if sums else None,
     )
 
 
@@ -125,6 +126,60 @@ def test_convolution(name: str) -> None:
 def test_every_configuration(name: str) -> None:
     for configuration in TACTIC.configurations(GROUPS[name], SM90):
         check(GROUPS[name], configuration)
+
+
+@pytest.mark.parametrize("sums", [False, True])
+@pytest.mark.parametrize(
+    ("x", "size", "stride", "dilation", "residual"),
+    [
+        ((2, 9, 14, 24), 3, 1, 1, True),
+        ((1, 7, 7, 40), 5, 1, 1, False),
+        ((2, 15, 16, 13), 5, 2, 1, True),
+        ((1, 3, 4, 64), 5, 1, 1, False),
+        ((1, 16, 13, 32), 3, 2, 1, False),
+        ((1, 12, 11, 8), 3, 1, 2, False),
+    ],
+)
+def test_many_images(
+    x: tuple[int, int, int, int],
+    size: int,
+    stride: int,
+    dilation: int,
+    residual: bool,
+    sums: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The tiles for large outputs, at a size that the interpreter can compute."""
+    monkeypatch.setattr(depthwise_spans, "_LARGE", 0)
+    pads = (size // 2 * dilation,) * 4
+    group = convolution(x, (size, size), (stride,) * 2, pads, (dilation,) * 2, sums=sums, residual=residual)
+    assert TACTIC.supports(group, SM90), TACTIC.supports(group, SM90).reasons
+    configurations = TACTIC.configurations(group, SM90)
+    assert any(each.get("span", 1) > 1 for each in configurations)
+    kinds = {(each["span"] > 1, each.get("walk", False)): each for each in depthwise_spans.spanned(group)}
+    assert any(walk for _, walk in kinds) == (dilation == 1)
+    for configuration in kinds.values():
+        check(group, configuration)
+
+
+def test_many_images_have_few_sums() -> None:
+    assert sum_tiles((128, 14, 14, 672)) == 2
+    assert sum_tiles((1, 14, 14, 672)) > 2
+
+
+def test_equal_images_give_equal_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depthwise_spans, "_LARGE", 0)
+    group = convolution((3, 8, 14, 16), (3, 3), sums=True)
+    assert group.sums is not None
+    rng = np.random.default_rng(1)
+    memory = Memory()
+    for view in group.views():
+        values = rng.normal(size=view.shape).astype(NUMPY[view.dtype])
+        memory.put(view, np.repeat(values[:1], 3, axis=0) if view is group.x else values)
+    run_launches(TACTIC.launches(group, TACTIC.configurations(group, SM90)[0], SM90), memory)
+    for view in (group.y, group.sums):
+        result = memory.get(view)
+        assert (result == result[:1]).all()
 
 
 def test_one_image_fills_the_gpu() -> None:

@@ -67,7 +67,7 @@ def _excite(program: Program, second: tuple[int, Gemm], first: tuple[int, Gemm],
         made = maker[1]
         packed = all(covers_buffer(each) and each.contiguous for each in (source.x, made.y))
         if packed and made.y.shape[0] == images and made.y.shape[3] == channels:
-            tiles = _sum_tiles(made.y.shape[1], made.y.shape[2])
+            tiles = _sum_tiles(made.y.shape)
             sums = _sums(source.name, images, tiles, channels)
             program.put(maker[0], replace(made, sums=sums))
             program.put(mean[0], None)
@@ -93,13 +93,13 @@ def _excite(program: Program, second: tuple[int, Gemm], first: tuple[int, Gemm],
     )
 
 
-def _sum_tiles(height: int, width: int) -> int:
+def _sum_tiles(shape: tuple[int, ...]) -> int:
     """How many partial sums the kernel writes for each image and channel; any number will do where there is none."""
     try:
         from trine.backends.cuda.kernels.depthwise import sum_tiles
     except ImportError:  # no Triton: nothing is compiled here
-        return math.ceil(height * width / _PIXELS_PER_TILE)
-    return sum_tiles(height, width)
+        return math.ceil(shape[1] * shape[2] / _PIXELS_PER_TILE)
+    return sum_tiles(shape)
 
 
 def _sums(name: str, images: int, tiles: int, channels: int) -> View:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trine.backends.cuda.groups import ITEM_BYTES, DepthwiseConv, Group
 from trine.backends.cuda.kernels.depthwise_source import Tile, kernel_text
+from trine.backends.cuda.kernels.depthwise_spans import is_large, spanned, spanned_cost, sum_tile
+from trine.backends.cuda.kernels.depthwise_walk import walking_text
 from trine.backends.cuda.kernels.generated import function_from_source
 from trine.backends.cuda.kernels.operands import launch_of, power_of_two
 from trine.backends.cuda.tactic import Launch
@@ -21,19 +23,11 @@ _LONGEST = 800  # products in the straight-line code of a thread: compiling take
 _MOST = 10  # configurations
 
 
-def sum_tiles(height: int, width: int) -> int:
-    """How many partial sums each image and channel has, for an output of ``height`` x ``width``; the T of
-    DepthwiseConv.sums. It does not depend on the batch, the GPU or the configuration."""
-    rows, pixels = _sum_tile(height, width)
-    return -(-height // rows) * -(-width // pixels)
-
-
-def _sum_tile(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns that are summed together: few enough rows that one image still fills a GPU."""
-    pixels = min(16, power_of_two(width))
-    if pixels == 16 and -(-width // 16) * 16 > 1.2 * -(-width // 8) * 8:
-        pixels = 8
-    return (2 if height <= 28 else 4), pixels
+def sum_tiles(shape: tuple[int, ...]) -> int:
+    """How many partial sums each image and channel has, for an output of ``shape`` (N, P, Q, C); the T of
+    DepthwiseConv.sums. It does not depend on the GPU or the configuration."""
+    rows, pixels = sum_tile(shape)
+    return -(-shape[1] // rows) * -(-shape[2] // pixels)
 
 
 class DepthwiseRows:
@@ -63,25 +57,23 @@ class DepthwiseRows:
         high, wide, _ = group.w.shape
         if high * wide > 121:
             reasons.append(f"a filter of {high} x {wide}; at most 121 weights stay in registers")
-        if group.sums is not None and group.sums.shape[1] != sum_tiles(group.y.shape[1], group.y.shape[2]):
-            wanted = sum_tiles(group.y.shape[1], group.y.shape[2])
+        if group.sums is not None and group.sums.shape[1] != (wanted := sum_tiles(group.y.shape)):
             reasons.append(f"sums over {group.sums.shape[1]} tiles; wanted {wanted}")
         return Support(tuple(reasons))
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
-        """See CudaTactic. rows: output rows of a program; block: numbers of a row; channels, pixels: see Tile."""
+        """See CudaTactic. rows: output rows of a program; block: places of a row times channels; channels, span,
+        walk: see Tile."""
         assert isinstance(group, DepthwiseConv)
         candidates = _summed(group) if group.sums is not None else _flat(group)
-        ranked = sorted(candidates, key=lambda each: _cost(group, each, target))
-        # The cost is a guess: no single height of tiles, or numbers of a thread, takes all the places.
-        alike = Counter[tuple[int, int]]()
-        found = []
-        for configuration in ranked:
-            kind = (configuration["rows"], configuration["block"] // configuration["num_warps"])
-            alike[kind] += 1
-            if alike[kind] <= 2:
-                found.append(configuration)
-        return found[:_MOST]
+        if not is_large(group.y.shape):
+            return _varied(candidates, lambda each: _cost(group, each, target), _MOST)
+        found = _varied(
+            spanned(group), lambda each: spanned_cost(group, each, target), _MOST - (4 if group.sums is None else 0)
+        )
+        if group.sums is not None:
+            return found  # the others have smaller tiles than those that are summed
+        return found + _varied(candidates, lambda each: _cost(group, each, target), _MOST - len(found))
 
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
@@ -89,7 +81,8 @@ class DepthwiseRows:
         tile = _tile(group, configuration)
         high, wide, _ = group.w.shape
         name = f"depthwise_{high}x{wide}" + (f"_stride{group.stride[0]}" if group.stride != (1, 1) else "")
-        function = function_from_source(kernel_text(name, group, tile), name)
+        text = walking_text(name, group, tile) if tile.walk else kernel_text(name, group, tile)
+        function = function_from_source(text, name)
         programs = group.y.shape[0] * tile.bands(group) * tile.columns(group) * tile.depth(group)
         epilogue = group.epilogue
         operands = {
@@ -103,12 +96,28 @@ class DepthwiseRows:
         return [launch_of(function, (programs, 1, 1), operands, {}, configuration["num_warps"])]
 
 
+def _varied(
+    candidates: Iterable[dict[str, Any]], cost: Callable[[dict[str, Any]], float], most: int
+) -> list[dict[str, Any]]:
+    """The cheapest. The cost is a guess: no single height of tiles, or numbers of a thread, takes all the places."""
+    alike = Counter[tuple[int, ...]]()
+    found = []
+    for configuration in sorted(candidates, key=cost):
+        each = configuration["block"] // configuration["num_warps"]
+        kind = (configuration["rows"], each, configuration.get("span", 1), configuration.get("walk", False))
+        alike[kind] += 1
+        if alike[kind] <= 2:
+            found.append(configuration)
+    return found[:most]
+
+
 def _tile(group: DepthwiseConv, configuration: Mapping[str, Any]) -> Tile:
     rows, channels, block = configuration["rows"], configuration["channels"], configuration["block"]
+    span, walk = configuration.get("span", 1), configuration.get("walk", False)
     if group.sums is None:
-        return Tile(True, rows, 0, channels, block)
-    band, pixels = _sum_tile(group.y.shape[1], group.y.shape[2])
-    return Tile(False, rows, pixels, channels, block, band)
+        return Tile(True, rows, 0, channels, block, span=span, walk=walk)
+    band, _ = sum_tile(group.y.shape)
+    return Tile(False, rows, block // channels, channels, block, band, span, walk)
 
 
 def _numbers_of_a_thread(group: DepthwiseConv) -> tuple[int, ...]:
@@ -133,8 +142,8 @@ def _flat(group: DepthwiseConv) -> Iterator[dict[str, Any]]:
 
 
 def _summed(group: DepthwiseConv) -> Iterator[dict[str, Any]]:
-    _, height, width, channels = group.y.shape
-    band, pixels = _sum_tile(height, width)
+    channels = group.y.shape[3]
+    band, pixels = sum_tile(group.y.shape)
     for part in (8, 16, 32, 64, 128):
         if part >= 2 * power_of_two(channels) and part > 8:
             continue
