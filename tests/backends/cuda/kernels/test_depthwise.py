@@ -215,6 +215,14 @@ def test_compiles(name: str, target: Any) -> None:
     assert kernel.cubin
 
 
+@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
+def test_walking_compiles(target: Any) -> None:
+    group = convolution((128, 7, 7, 960), (5, 5), pads=(2, 2, 2, 2), sums=True)
+    walking = next(each for each in TACTIC.configurations(group, target) if each.get("walk"))
+    (kernel,) = compile_group(TACTIC, group, target, walking)
+    assert kernel.cubin
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)

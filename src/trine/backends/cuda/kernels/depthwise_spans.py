@@ -46,7 +46,7 @@ def spanned(group: DepthwiseConv) -> Iterator[dict[str, Any]]:
     """Configurations whose threads have several pixels; with sums also of one, as the sums' tiles are large."""
     width = group.y.shape[2]
     for span in (*_SPANS, *((1,) if group.sums is not None else ())):
-        if -(-width // span) * span > 1.2 * width:
+        if span > width or -(-width // span) * span > 1.2 * width:
             continue
         for each in (1, 2, 4, 8):
             if _registers(group, span, each) > _REGISTERS:
