@@ -10,7 +10,7 @@ from trine.backends.cuda.lowering.views import covers_buffer
 
 __all__ = ["fuse_bottlenecks"]
 
-_WIDEST = 128  # channels of a pixel that a tile holds while its products are formed
+_WIDEST = 64  # channels of a pixel; with more, Hopper's products are faster apart
 _FEWEST_PIXELS = 1 << 16  # of all images: below, tiles are too few to overlap reading with computing
 
 
@@ -55,7 +55,7 @@ def _fits(conv: Conv, gemm: Gemm) -> bool:
         and conv.epilogue == Epilogue(conv.epilogue.bias, conv.epilogue.act)
         and math.prod(conv.w.shape[1:3]) > 1
         and conv.x.shape[3] % 32 == 0
-        and between in (32, 64, _WIDEST)
+        and between in (32, _WIDEST)
         and gemm.b.shape[0] % 64 == 0
         and gemm.b.shape[0] > between
         and math.prod(conv.y.shape[:3]) >= _FEWEST_PIXELS
