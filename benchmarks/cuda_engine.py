@@ -11,7 +11,7 @@ import torch
 
 import trine
 
-__all__ = ["built_engine", "lowered_network", "portable"]
+__all__ = ["built_engine", "lowered_network", "portable", "sized_engine"]
 
 
 def built_engine(
@@ -48,6 +48,26 @@ def built_engine(
             for bucket in engine.plan.buckets
         ],
     }
+
+
+def sized_engine(module: torch.nn.Module, folder: Path, kernels: str | None, shipped: bool) -> Any:
+    """An fp16 engine for 1 to 128 pictures, verified; timings are kept in ``folder``. shipped: with those that trine
+    brings along, or else every candidate is timed."""
+    from trine.backends.cuda import tuning_cache
+
+    if not shipped:
+        tuning_cache.SHIPPED = folder / "nothing"
+    example = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    return trine.build(
+        module,
+        (example,),
+        device="cuda",
+        precision="fp16",
+        batch=(1, 128, 128),
+        buckets=(1, 8, 32, 128),
+        timing_cache=folder / "timings.json",
+        kernel_cache=kernels,
+    )
 
 
 def portable(name: str) -> tuple[Any, Any, Any]:

@@ -41,7 +41,7 @@ BATCHES = (1, 8, 32, 128)
 SETS = 4
 ROUNDS = 12
 TURN_MS = 25.0
-PATIENCE_S = 420
+PATIENCE_S = 300
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:

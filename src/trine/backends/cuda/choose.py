@@ -71,7 +71,7 @@ class Chooser:
     timer: Timer | None = None
     quick: bool = False
     processes: int | None = None
-    most: int = 14
+    most: int = 8
     kernels: dict[str, Kernel] = field(default_factory=dict)
     refusals: dict[str, list[str]] = field(default_factory=dict)
     _supported: dict[str, str | None] = field(default_factory=dict)
