@@ -27,7 +27,9 @@ def least_bytes(group: Group) -> int:
 
 
 def _distinct(view: View) -> int:
-    return math.prod(n for n, stride in zip(view.shape, view.strides, strict=True) if stride != 0)
+    """Windows that overlap have fewer elements than their shape says."""
+    steps = [(n, stride) for n, stride in zip(view.shape, view.strides, strict=True) if stride != 0]
+    return min(math.prod(n for n, _ in steps), 1 + sum((n - 1) * abs(stride) for n, stride in steps))
 
 
 def operations(group: Group) -> int:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from trine.backends.cuda.fusion import space_to_depth
 from trine.backends.cuda.fusion.program import Program
 from trine.backends.cuda.fusion.space_to_depth import move_stride_into_channels
 from trine.backends.cuda.groups import Buffer, Conv, Expr, Gemm, Pointwise, View, contiguous_strides
@@ -98,3 +99,22 @@ def test_leaves_images_that_others_read():
     program = Program(before)
     move_stride_into_channels(program)
     assert program.groups == before
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "pads"),
+    [(7, 2, (3, 3, 3, 3)), (3, 2, (1, 1, 1, 1)), (3, 2, (0, 0, 1, 1))],
+)
+def test_of_many_images_windows_overlap(window, stride, pads, monkeypatch):
+    monkeypatch.setattr(space_to_depth, "_FEWEST_IMAGES", 1)
+    before, source, result = network(16, window, stride, pads)
+    program = Program(before)
+    move_stride_into_channels(program)
+    convolution = program.groups[-2]
+    assert isinstance(convolution, Conv)
+    assert convolution.w.shape[2] == 1
+    assert convolution.pads[1] == convolution.pads[3] == 0
+    assert convolution.x.strides[2] < convolution.x.shape[3]
+    np.testing.assert_allclose(
+        answer(program.groups, source, result), answer(before, source, result), rtol=1e-4, atol=1e-4
+    )

@@ -16,13 +16,19 @@ class Program:
         self._groups: list[Group | None] = list(groups)
         self._readers: dict[Buffer, set[int]] = {}
         self._writers: dict[Buffer, set[int]] = {}
+        self._ahead: dict[int, list[Group]] = {}
         for index in range(len(self._groups)):
             self._enter(index)
 
     @property
     def groups(self) -> list[Group]:
         """What is left, in order."""
-        return [group for group in self._groups if group is not None]
+        return [
+            each
+            for index, group in enumerate(self._groups)
+            for each in [*self._ahead.get(index, ()), group]
+            if each is not None
+        ]
 
     def positions(self) -> Iterator[tuple[int, Group]]:
         """Each group that is left when its turn comes, with its position."""
@@ -61,6 +67,10 @@ class Program:
         self._leave(index)
         self._groups[index] = group
         self._enter(index)
+
+    def put_ahead(self, index: int, group: Group) -> None:
+        """One more group just before a position. It has none itself: the steps that follow leave it alone."""
+        self._ahead.setdefault(index, []).append(group)
 
     def _enter(self, index: int) -> None:
         group = self._groups[index]

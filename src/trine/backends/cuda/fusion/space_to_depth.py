@@ -3,6 +3,9 @@
 A convolution of stride s over (H, W, 3) is one of stride 1 over (H/s, W/s, s*s*4), with the weights moved to where
 their pixel went. Its products are as many (a few weights are zero), but a pixel of it is 32 bytes and more of
 contiguous memory where it was 8. A patch embedding, whose window is its stride, becomes a matrix product.
+
+The pixels under one row of the filter lie side by side too. Of many images, rows get zeros between them, which is the
+padding of both their ends, and the convolution is one of windows that overlap, with a filter of one column.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ from dataclasses import replace
 import numpy as np
 
 from trine.backends.cuda.fusion.program import Program
-from trine.backends.cuda.groups import Buffer, Conv, Gemm, Pointwise, View, contiguous_strides
+from trine.backends.cuda.groups import Buffer, Conv, Expr, Gemm, Pointwise, View, contiguous_strides
 from trine.backends.cuda.lowering.views import covers_buffer, permuted
 
 __all__ = ["move_stride_into_channels"]
 
 _MOST_CHANNELS = 4  # of the images; more of them are contiguous enough
 _MOST_STRIDE = 32
+_FEWEST_IMAGES = 8  # for windows: writing the zeros is a launch more
+_WINDOW_UNIT = 32  # numbers of a window are a multiple of what kernels take at a time
 
 
 def move_stride_into_channels(program: Program) -> None:
@@ -81,19 +86,57 @@ def _move(program: Program, writer: int, producer: Pointwise, order: list[int], 
             turned.buffer, (n, height // s, s, width // s, s, channels), (a, b * s, b, c * s, c, d), turned.offset
         )
 
-    row, column = blocks.strides[1], blocks.strides[2]
+    w, pads = _moved_weights(conv, s, wide)
+    windows = w.shape[2] > 1 and n >= _FEWEST_IMAGES and w.shape[2] * w.shape[3] % _WINDOW_UNIT == 0
+    if windows:
+        blocks = _with_gaps(blocks, max(pads[1], pads[3]))
+    image, row, column, _ = blocks.strides
     y = View(
-        buffer,
+        blocks.buffer,
         (n, height // s, s, width // s, s, channels),
-        (blocks.strides[0], row, s * wide, column, wide, 1),
+        (image, row, s * wide, column, wide, 1),
+        blocks.offset,
     )
     inputs = tuple(in_blocks(view) for view in producer.inputs)
     program.put(writer, replace(producer, y=y, inputs=inputs, zero_after=wide - channels))
-    w, pads = _moved_weights(conv, s, wide)
+    if windows:
+        program.put_ahead(index, _zeros_between(blocks, conv.name))
+        program.put(index, _of_windows(conv, blocks, w, pads))
+        return
     if w.shape[1:3] == (1, 1) and pads == (0, 0, 0, 0):
         program.put(index, _as_gemm(conv, blocks, w))
     else:
         program.put(index, replace(conv, x=blocks, w=w, stride=(1, 1), pads=pads))
+
+
+def _with_gaps(blocks: View, gap: int) -> View:
+    """Images of the same shape with ``gap`` pixels before the first row and after each."""
+    n, height, width, channels = blocks.shape
+    row = (width + gap) * channels
+    buffer = Buffer(blocks.buffer.name, "arena", blocks.dtype, gap * channels + n * height * row)
+    return View(buffer, blocks.shape, (height * row, row, channels, 1), gap * channels)
+
+
+def _zeros_between(blocks: View, name: str) -> Pointwise:
+    n, height, _, _ = blocks.shape
+    shape = (n * height + 1, blocks.offset)
+    zero = Buffer(f"{name} zero", "weight", blocks.dtype, 1, np.zeros(1, np.float32))
+    y = View(blocks.buffer, shape, (blocks.strides[1], 1))
+    return Pointwise(name=f"{name} padding", y=y, inputs=(View(zero, shape, (0, 0)),), expr=Expr("input"))
+
+
+def _of_windows(conv: Conv, blocks: View, w: View, pads: tuple[int, int, int, int]) -> Conv:
+    """The filter's columns become channels: pixel q of a row has those from q - left on."""
+    k, high, wide, channels = w.shape
+    x = View(
+        blocks.buffer,
+        (*blocks.shape[:2], conv.y.shape[2], wide * channels),
+        blocks.strides,
+        blocks.offset - pads[1] * channels,
+    )
+    shape = (k, high, 1, wide * channels)
+    filters = View(w.buffer, shape, contiguous_strides(shape))
+    return replace(conv, x=x, w=filters, stride=(1, 1), pads=(pads[0], 0, pads[2], 0))
 
 
 def _moved_weights(conv: Conv, s: int, wide: int) -> tuple[View, tuple[int, int, int, int]]:
