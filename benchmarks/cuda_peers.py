@@ -41,7 +41,7 @@ BATCHES = (1, 8, 32, 128)
 SETS = 4
 ROUNDS = 12
 TURN_MS = 25.0
-PATIENCE_S = 300
+PATIENCE_S = 900
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:
@@ -145,7 +145,12 @@ def measure(name: str, batches: Sequence[int], args: argparse.Namespace) -> Iter
 
         engine, build = built_engine(module, batches, args.timing_cache, args.kernels, args.quick)
     # Models are prepared side by side, and measured one after another.
-    cells = [cell for batch in batches for cell in _prepared(name, batch, args, module, engine)]
+    prepared = [_prepared(name, batch, args, module, engine) for batch in batches]
+    for each in prepared if engine is not None and not args.trine_only else ():
+        cell, contenders = next(each)
+        with gpu_for_oneself(0):
+            yield {**cell, "preliminary": True, "times": interleave(contenders, 2)}
+    cells = [list(each)[-1] for each in prepared]
     _wait_for_others(args)
     with gpu_for_oneself(0):
         for cell, contenders in cells:
@@ -159,15 +164,15 @@ def _wait_for_others(args: argparse.Namespace) -> None:
     if args.ready is None:
         return
     (args.ready / args.worker).touch()
-    deadline = time.monotonic() + PATIENCE_S
-    while len(list(args.ready.iterdir())) < len(args.models.split(",")) and time.monotonic() < deadline:
+    end = args.started + args.patience
+    while len(list(args.ready.iterdir())) < len(args.models.split(",")) and time.time() < end:
         time.sleep(0.2)
 
 
 def _prepared(
     name: str, batch: int, args: argparse.Namespace, module: Any, engine: Any
 ) -> Iterator[tuple[dict[str, Any], dict[str, Callable[[int], object]]]]:
-    """A cell without times, and its contenders, compiled and captured."""
+    """A cell without times, and its contenders, compiled and captured; first with trine alone, if it takes part."""
     import copy
 
     import torch
@@ -177,20 +182,26 @@ def _prepared(
     pictures = [torch.randn(batch, 3, 224, 224, device="cuda") for _ in range(SETS)]
     half = [x.half().contiguous(memory_format=torch.channels_last) for x in pictures]
     cell: dict[str, Any] = {"model": name, "batch": batch}
-    with torch.no_grad():
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
         wanted = exact(pictures[0]).float()
+    del exact
+    torch.cuda.empty_cache()  # eight processes share the device's memory
     contenders: dict[str, Callable[[int], object]] = {}
     if engine is not None:
         contenders["trine"] = call = _trine(engine, pictures, wanted.shape)
         cell["trine_relative_error"] = _error(call(0)[engine.outputs[0].name], wanted)
+        yield cell, dict(contenders)
     if not args.trine_only:
         contenders["eager, CUDA graph"] = eager_graphs(peer, half)
         with torch.no_grad():
             cell["eager_relative_error"] = _error(peer(half[0]).float(), wanted)
         start = time.perf_counter()
-        contenders["torch.compile reduce-overhead"] = fast = compiled(peer, half, "reduce-overhead")
+        try:
+            contenders["torch.compile reduce-overhead"] = fast = compiled(peer, half, "reduce-overhead")
+            cell["compile_relative_error"] = _error(fast(0).float(), wanted)
+        except RuntimeError as err:
+            cell["compile_failed"] = f"{type(err).__name__}: {err}"[:500]
         cell["compile_seconds"] = round(time.perf_counter() - start, 1)
-        cell["compile_relative_error"] = _error(fast(0).float(), wanted)
         if args.max_autotune and name == "resnet50" and batch in (1, 128):
             contenders["torch.compile max-autotune"] = compiled(peer, half, "max-autotune")
     yield cell, contenders
@@ -223,6 +234,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="time only kernels that need not be compiled")
     parser.add_argument("--jobs", type=int, default=1, help="models that are prepared at once")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "cuda_peers.json")
+    parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds from the start to the first timing")
+    parser.add_argument("--started", type=float, default=time.time(), help=argparse.SUPPRESS)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--ready", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -240,6 +253,7 @@ def run_all(args: argparse.Namespace) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     cells: list[dict[str, Any]] = []
+    preliminary: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     lock = threading.Lock()
     machine = gpu_and_versions()
@@ -248,10 +262,13 @@ def run_all(args: argparse.Namespace) -> None:
     def write() -> None:
         cells.sort(key=lambda cell: (order[cell["model"]], cell["batch"]))
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps({**machine, "cells": cells, "failures": failures}, indent=1) + "\n")
+        missing = [each for each in preliminary if _place(each) not in {_place(cell) for cell in cells}]
+        results = {**machine, "cells": cells, "failures": failures, "without peers": missing}
+        args.out.write_text(json.dumps(results, indent=1) + "\n")
 
     def one(name: str) -> None:
         command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--worker", name]
+        command += ["--started", str(args.started)]
         if args.jobs >= len(order):  # with fewer, some would wait for those that are not begun
             command += ["--ready", str(ready)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -267,7 +284,7 @@ def run_all(args: argparse.Namespace) -> None:
             times = "  ".join(f"{who} {each['median_ms']:.4f}" for who, each in cell["times"].items())
             with lock:
                 print(f"{name:20} {cell['batch']:4}  {times}  {cell.get('trine_relative_error', '')}", flush=True)
-                cells.append(cell)
+                (cells if not cell.pop("preliminary", False) else preliminary).append(cell)
                 write()
         failed = process.wait()
         (ready / name).touch()
@@ -282,6 +299,10 @@ def run_all(args: argparse.Namespace) -> None:
         ready = Path(folder)
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(one, order))
+
+
+def _place(cell: dict[str, Any]) -> tuple[str, int]:
+    return cell["model"], cell["batch"]
 
 
 def gpu_and_versions() -> dict[str, Any]:

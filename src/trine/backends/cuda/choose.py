@@ -75,6 +75,7 @@ class Chooser:
     kernels: dict[str, Kernel] = field(default_factory=dict)
     refusals: dict[str, list[str]] = field(default_factory=dict)
     _supported: dict[str, str | None] = field(default_factory=dict)
+    _slower: dict[str, list[_Candidate]] = field(default_factory=dict)
 
     @property
     def device_name(self) -> str:
@@ -154,6 +155,7 @@ class Chooser:
             return measured + fresh[:_GUESSES]
         if self.quick:
             fresh = [c for c in fresh if self._at_hand(c, group)] or ([] if measured else fresh[:_GUESSES])
+        self._slower[key] = measured[1:]
         return measured[:1] + fresh
 
     def _at_hand(self, candidate: _Candidate, group: Group) -> bool:
@@ -193,6 +195,10 @@ class Chooser:
             return None
         return [self.kernels[key] for key in keys]
 
+    def _compiled_now(self, launches: Sequence[Launch]) -> list[Kernel] | None:
+        self._compile_sources([launch.kernel for launch in launches], lambda text: None)
+        return self._compiled(launches)
+
     def _best(self, key: str, group: Group, ranked: Sequence[_Candidate]) -> tuple[_Candidate, float | None]:
         known = self.cache.timings(key)
         failures = []
@@ -202,8 +208,7 @@ class Chooser:
             launches = candidate.tactic.launches(group, candidate.configuration, self.target)
             kernels = self._compiled(launches)
             if kernels is None and self.timer is None:
-                self._compile_sources([launch.kernel for launch in launches], lambda text: None)
-                kernels = self._compiled(launches)
+                kernels = self._compiled_now(launches)
             if kernels is None:
                 keys = [kernel_key(launch.kernel, self.target) for launch in launches]
                 failures.append(f"{label}: {'; '.join(text for each in keys for text in self.refusals.get(each, []))}")
@@ -224,6 +229,11 @@ class Chooser:
                 self.cache.put(key, label, latency)
             timed.append((latency, candidate))
         if not timed:
+            # What is remembered may be of kernels that the Triton here does not compile.
+            for candidate in self._slower.get(key, ()):
+                launches = candidate.tactic.launches(group, candidate.configuration, self.target)
+                if self._compiled_now(launches) is not None:
+                    return candidate, known[candidate.label()]
             raise BuildError(f"{group.name}: nothing for it compiles and runs:\n  " + "\n  ".join(failures))
         latency, candidate = min(timed, key=lambda each: each[0])
         return candidate, latency
