@@ -76,7 +76,10 @@ def build_cuda_plan(
     }
     choices = chooser.choose(kernel_groups, say)
     recorder = _Recorder(target, chooser.kernels, CpuRecorder(timed=chooser.timer is not None))
-    buckets = tuple(recorder.bucket(count, lowered[count], choices[count]) for count in rows)
+    made: dict[int, Bucket] = {}
+    for count in sorted(rows, reverse=True):  # small ones may fill the arena that the largest needs
+        made[count] = recorder.bucket(count, lowered[count], choices[count])
+    buckets = tuple(made[count] for count in rows)
     plan = CudaPlan(
         target=target.name,
         precision=precision,
@@ -137,6 +140,7 @@ class _Recorder:
     _weight_offset: dict[bytes, int] = field(default_factory=dict)
     _of_buffer: dict[Buffer, int] = field(default_factory=dict)
     _weight_end: int = 0
+    _arena_bytes: int = 0  # of the largest bucket so far
 
     def bucket(self, rows: int, lowered: Lowered, choices: Sequence[Choice]) -> Bucket:
         """Place the groups' buffers and record their launches, and what the CPU does in between. ``choices``: for the
@@ -153,7 +157,9 @@ class _Recorder:
             if isinstance(argument, Scratch)
         ]
         scratch = list(dict.fromkeys(scratch))
-        placement = plan_memory(groups, scratch)
+        # Within the cache too: memory that is used again is written to it once, and not to the device's memory.
+        placement = plan_memory(groups, scratch, room=min(self._arena_bytes, self.target.l2_bytes))
+        self._arena_bytes = max(self._arena_bytes, placement.arena_bytes)
         places = _Places(self, placement, lowered)
         records: list[LaunchRecord] = []
         shown: list[Mapping[str, Any]] = []
