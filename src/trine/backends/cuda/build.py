@@ -76,10 +76,7 @@ def build_cuda_plan(
     }
     choices = chooser.choose(kernel_groups, say)
     recorder = _Recorder(target, chooser.kernels, CpuRecorder(timed=chooser.timer is not None))
-    made: dict[int, Bucket] = {}
-    for count in sorted(rows, reverse=True):  # small ones may fill the arena that the largest needs
-        made[count] = recorder.bucket(count, lowered[count], choices[count])
-    buckets = tuple(made[count] for count in rows)
+    buckets = tuple(recorder.bucket(count, lowered[count], choices[count]) for count in rows)
     plan = CudaPlan(
         target=target.name,
         precision=precision,
@@ -140,7 +137,6 @@ class _Recorder:
     _weight_offset: dict[bytes, int] = field(default_factory=dict)
     _of_buffer: dict[Buffer, int] = field(default_factory=dict)
     _weight_end: int = 0
-    _arena_bytes: int = 0  # of the largest bucket so far
 
     def bucket(self, rows: int, lowered: Lowered, choices: Sequence[Choice]) -> Bucket:
         """Place the groups' buffers and record their launches, and what the CPU does in between. ``choices``: for the
@@ -157,9 +153,7 @@ class _Recorder:
             if isinstance(argument, Scratch)
         ]
         scratch = list(dict.fromkeys(scratch))
-        # Within the cache too: memory that is used again is written to it once, and not to the device's memory.
-        placement = plan_memory(groups, scratch, room=min(self._arena_bytes, self.target.l2_bytes))
-        self._arena_bytes = max(self._arena_bytes, placement.arena_bytes)
+        placement = plan_memory(groups, scratch)
         places = _Places(self, placement, lowered)
         records: list[LaunchRecord] = []
         shown: list[Mapping[str, Any]] = []

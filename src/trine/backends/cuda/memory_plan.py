@@ -53,22 +53,9 @@ def lifetimes(groups: Sequence[Group], scratch: Iterable[tuple[Buffer, int]] = (
     return [Lifetime(buffer, first, last) for buffer, (first, last) in spans.items()]
 
 
-def plan_memory(groups: Sequence[Group], scratch: Iterable[tuple[Buffer, int]] = (), room: int = 0) -> Placement:
-    """Offsets for all arena buffers of ``groups``. Several orders of placing are tried; the smallest arena is taken.
-
-    room: where all buffers fit into so many bytes, none shares memory with another. Launches then wait for what they
-    read only, and branches run beside one another.
-    """
-    living = lifetimes(groups, scratch)
-    return _apart(living) if sum(each.nbytes for each in living) <= room else place(living)
-
-
-def _apart(living: Sequence[Lifetime]) -> Placement:
-    offsets, end = {}, 0
-    for each in living:
-        offsets[each.buffer] = end
-        end += each.nbytes
-    return Placement(offsets, end, _live_bytes(living))
+def plan_memory(groups: Sequence[Group], scratch: Iterable[tuple[Buffer, int]] = ()) -> Placement:
+    """Offsets for all arena buffers of ``groups``. Several orders of placing are tried; the smallest arena is taken."""
+    return place(lifetimes(groups, scratch))
 
 
 def place(living: Sequence[Lifetime]) -> Placement:

@@ -50,9 +50,8 @@ def _absorb(program: Program, index: int, group: Pointwise) -> None:
     for position, view in enumerate(group.inputs):
         found = program.only_writer(view)
         if found is not None and program.only_reader(view.buffer, index):
-            candidates.append((_latest_operand(program, found[1]), found[0], position))
-    # That of the longest branch, whose own operands are made last: the other one may run beside it.
-    for _, writer, position in sorted(candidates, reverse=True):
+            candidates.append((found[0], position))
+    for writer, position in sorted(candidates, reverse=True):  # the latest: what it adds is made by then
         anchor = program.at(writer)
         fused: Group | None = None
         if isinstance(anchor, _Anchor):
@@ -63,11 +62,6 @@ def _absorb(program: Program, index: int, group: Pointwise) -> None:
             program.put(writer, None)
             program.put(index, fused)
             return
-
-
-def _latest_operand(program: Program, group: Group) -> int:
-    """Where the last of what a group reads is made."""
-    return max((index for view in group.views() for index in program.writers(view.buffer)), default=-1)
 
 
 def _common(anchor: _Anchor | Reduce, group: Pointwise, position: int) -> bool:
