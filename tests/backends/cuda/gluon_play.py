@@ -275,7 +275,8 @@ def _language(turns: _Turns, program: int, programs: int) -> dict[str, Any]:
         return deps[0] if left else _Number(deps[0].value)
 
     def activate(value: Array, name: str, a: float, b: float) -> _Number:
-        return _Number(reference_pointwise.activated(Activation(name, a, b), np.asarray(value)))
+        meaning = Activation(name.removeprefix("short_"), a, b)
+        return _Number(reference_pointwise.activated(meaning, np.asarray(value)))
 
     def specialize(parts: list[Any], warps: list[int], registers: list[int]) -> None:
         turns.run([lambda part=part: functions[part[0]](*part[1]) for part in parts])
