@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ def built_engine(
     return engine, {
         "seconds": round(time.perf_counter() - start, 1),
         "stages": engine.manifest.build["stages"],
-        "weight_bytes": len(engine.plan.weights),
         "kernels": len(engine.plan.kernels),
         "buckets": [
             {
@@ -43,7 +43,9 @@ def built_engine(
                 "launches": len(bucket.launches),
                 "early": bucket.early,
                 "arena_bytes": bucket.arena_bytes,
-                "groups": [dict(group) for group in bucket.groups],
+                "floor_us": round(sum(group["floor_us"] for group in bucket.groups), 1),
+                "groups_us": round(sum(group["latency_us"] or 0.0 for group in bucket.groups), 1),
+                "tactics": dict(Counter(group["tactic"] for group in bucket.groups).most_common()),
             }
             for bucket in engine.plan.buckets
         ],

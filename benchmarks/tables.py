@@ -18,7 +18,7 @@ from pathlib import Path
 from table_summary import summary
 from tables_of_coverage import coverage, coverage_models, cuda_coverage
 from tables_of_programs import nvidia_samples, tensorrt_build, tensorrt_verdicts, torch2trt_errors, torch2trt_suite
-from tables_of_speed import call_overhead, cold_start, cpu_peers, cuda_peers, cuda_sizes, cuda_trine
+from tables_of_speed import call_overhead, cold_start, cpu_peers, cuda_build, cuda_peers, cuda_sizes
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -59,7 +59,7 @@ TABLES: dict[str, Callable[[Path], str | None]] = {
     "call-overhead": call_overhead,
     "cold-start": cold_start,
     "cuda-peers": cuda_peers,
-    "cuda-trine": cuda_trine,
+    "cuda-build": cuda_build,
     "cuda-sizes": cuda_sizes,
     "tensorrt-build": tensorrt_build,
     "torch2trt-errors": torch2trt_errors,

@@ -8,7 +8,7 @@ from typing import Any
 
 from table_text import load, markdown, measured_on, milliseconds
 
-__all__ = ["call_overhead", "cold_start", "cpu_peers", "cuda_peers", "cuda_sizes", "cuda_trine"]
+__all__ = ["call_overhead", "cold_start", "cpu_peers", "cuda_build", "cuda_peers", "cuda_sizes"]
 
 
 def cpu_peers(results: Path) -> str | None:
@@ -92,6 +92,12 @@ def cuda_peers(results: Path) -> str | None:
     if found is None:
         return None
     rows, speedups = [], []
+    floors = {
+        (cell["model"], bucket["rows"]): bucket["floor_us"] / 1e3
+        for cell in found["cells"]
+        if cell["build"]
+        for bucket in cell["build"]["buckets"]
+    }
     for cell in found["cells"]:
         times = cell["times"]
         peers = {name: time for name, time in times.items() if name != "trine"}
@@ -104,9 +110,10 @@ def cuda_peers(results: Path) -> str | None:
             [
                 f"{cell['model']}, batch {cell['batch']}",
                 milliseconds(mine),
+                f"{floors[cell['model'], cell['batch']]:.3f}",
                 f"{cell['batch'] / mine['median_ms'] * 1e3:,.0f}",
                 milliseconds(theirs),
-                best,
+                best.removesuffix(" reduce-overhead").removesuffix(", CUDA graph"),
                 f"**{speedups[-1]:.2f}**",
                 f"{cell['trine_relative_error']:.1e}",
                 f"{cell['eager_relative_error']:.1e}",
@@ -115,7 +122,7 @@ def cuda_peers(results: Path) -> str | None:
     mean = statistics.geometric_mean(speedups)
     hardware, versions = found["hardware"], found["versions"]
     header = (
-        *("model", "trine, ms", "images/s", "best peer, ms", "which", "times faster"),
+        *("model", "trine, ms", "floor, ms", "images/s", "best peer, ms", "which", "times faster"),
         *("trine's error", "PyTorch fp16's"),
     )
     notes = (
@@ -127,32 +134,31 @@ def cuda_peers(results: Path) -> str | None:
     return markdown(header, rows) + "\n\n" + notes
 
 
-def cuda_trine(results: Path) -> str | None:
-    """trine by itself on a GPU: milliseconds, images a second, and the sum of its groups' floors."""
-    found = load(results, "cuda_trine")
+def cuda_build(results: Path) -> str | None:
+    """Builds for the GPU, engine files, and the first answers of new processes."""
+    found = load(results, "cuda_build")
     if found is None:
         return None
-    floors = {
-        (cell["model"], bucket["rows"]): bucket["floor_us"] / 1e3
-        for cell in found["cells"]
-        if cell["build"]
-        for bucket in cell["build"]["buckets"]
-    }
-    cells = sorted(found["cells"], key=lambda cell: (cell["model"], cell["batch"]))
+    built, firsts = found["shipped_timings"], [each["wall"] for each in found["trine_first_answer"]]
+    stages = ", ".join(f"{stage['name']} {stage['seconds']:.1f}" for stage in built["stages"] if stage["seconds"])
     rows = [
+        ["build on the GPU, with the timings that ship with trine, s", f"{built['seconds']:.1f} ({stages})"],
         [
-            f"{cell['model']}, batch {cell['batch']}",
-            milliseconds(cell["times"]["trine"]),
-            f"{cell['batch'] / cell['times']['trine']['median_ms'] * 1e3:,.0f}",
-            f"{floors[cell['model'], cell['batch']]:.3f}",
-            f"{cell['trine_relative_error']:.1e}",
-            f"{cell['eager_relative_error']:.1e}",
-        ]
-        for cell in cells
+            "engine file over the network's weights in fp16",
+            f"{built['engine_bytes'] / built['fp16_weight_bytes']:.2f}",
+        ],
+        [
+            f"first answer, from the start of a process to its end, s ({len(firsts)} processes)",
+            f"{statistics.median(firsts):.2f} ({min(firsts):.2f}-{max(firsts):.2f})",
+        ],
     ]
-    header = ("model", "trine, ms", "images/s", "floor, ms", "trine's error", "PyTorch fp16's")
-    failed = f"\nFailed in that run: {', '.join(sorted(found['failures']))}." if found["failures"] else ""
-    return f"{markdown(header, rows)}\n\n{found['hardware']['gpu']}; {found['date']}.{failed}"
+    peers = load(results, "cuda_peers")
+    for cell in peers["cells"] if peers else ():
+        if (cell["model"], cell["batch"]) == (found["model"], 1):
+            label = "torch.compile's first calls in the run above, batch 1, its caches on disk filled before, s"
+            rows.append([label, f"{cell['compile_seconds']:.1f}"])
+    note = f"{found['model']}, buckets for {found['buckets']}; {found['hardware']['gpu']}; {found['date']}."
+    return markdown(("measured", "result"), rows) + "\n\n" + note
 
 
 def cuda_sizes(results: Path) -> str | None:
