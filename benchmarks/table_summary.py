@@ -71,7 +71,7 @@ def _gpu(results: Path) -> list[str] | None:
         ratios.append(min(times.values()) / mine)
     models = len({cell["model"] for cell in found["cells"]})
     return [
-        f"on an {found['hardware']['gpu']}, fp16, {models} classifiers at batches 1 to 128: times as fast as the better "
+        f"on an {found['hardware']['gpu']}, fp16, {models} classifiers, batches 1 to 128: times as fast as the better "
         "of `torch.compile` and eager in a CUDA graph",
         f"{statistics.geometric_mean(ratios):.2f} (geometric mean), at least {min(ratios):.2f}",
     ]
