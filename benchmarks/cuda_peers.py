@@ -2,6 +2,7 @@
 
     python benchmarks/cuda_peers.py                        # every model, batches 1, 8, 32 and 128
     python benchmarks/cuda_peers.py --models resnet50 --batches 1,128 --max-autotune
+    python benchmarks/cuda_peers.py --models resnet50 --merge   # other models' cells stay in the file
     python benchmarks/cuda_peers.py --peers-only           # fills torch.compile's cache, shows the peers
 
 Each model has a process of its own. Its contenders take turns: trine; PyTorch eager captured in a CUDA graph;
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from merged_cells import kept_cells
 
 from trine.backends.cuda.device_timer import gpu_for_oneself
 
@@ -234,6 +237,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="time only kernels that need not be compiled")
     parser.add_argument("--jobs", type=int, default=1, help="models that are prepared at once")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "cuda_peers.json")
+    parser.add_argument("--merge", action="store_true", help="keep the cells that the file has of other models")
     parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds from the start to the first timing")
     parser.add_argument("--started", type=float, default=time.time(), help=argparse.SUPPRESS)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -258,12 +262,14 @@ def run_all(args: argparse.Namespace) -> None:
     lock = threading.Lock()
     machine = gpu_and_versions()
     order = {name: index for index, name in enumerate(args.models.split(","))}
+    kept = kept_cells(args.out, machine, order) if args.merge else []
+    places = {name: index for index, name in enumerate(dict.fromkeys([*MODELS, *order, *(c["model"] for c in kept)]))}
 
     def write() -> None:
-        cells.sort(key=lambda cell: (order[cell["model"]], cell["batch"]))
+        everything = sorted([*kept, *cells], key=lambda cell: (places[cell["model"]], cell["batch"]))
         args.out.parent.mkdir(parents=True, exist_ok=True)
         missing = [each for each in preliminary if _place(each) not in {_place(cell) for cell in cells}]
-        results = {**machine, "cells": cells, "failures": failures, "without peers": missing}
+        results = {**machine, "cells": everything, "failures": failures, "without peers": missing}
         args.out.write_text(json.dumps(results, indent=1) + "\n")
 
     def one(name: str) -> None:

@@ -120,6 +120,7 @@ def cuda_peers(results: Path) -> str | None:
             ]
         )
     mean = statistics.geometric_mean(speedups)
+    dates = sorted({cell.get("date", found["date"]) for cell in found["cells"]})
     hardware, versions = found["hardware"], found["versions"]
     header = (
         *("model", "trine, ms", "floor, ms", "images/s", "best peer, ms", "which", "times faster"),
@@ -129,7 +130,7 @@ def cuda_peers(results: Path) -> str | None:
         f"Medians, with the 10th and 90th percentile. Geometric mean of the {len(rows)} rows: {mean:.2f} times faster; "
         f"the lowest {min(speedups):.2f}. Errors: largest difference from PyTorch in fp32 over the largest answer.\n"
         f"{hardware['gpu']}; torch {versions['torch']}, triton {versions['triton']}, CUDA {versions['cuda']}, "
-        f"cuDNN {versions['cudnn']}; {found['date']}."
+        f"cuDNN {versions['cudnn']}; {' and '.join(dates)}."
     )
     return markdown(header, rows) + "\n\n" + notes
 
