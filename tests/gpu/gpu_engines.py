@@ -60,6 +60,8 @@ def allowed_error(name: str, precision: str) -> float:
     """The budget; for networks that were never trained, half as much again as PyTorch's own error, if that is more."""
     from trine.verify.tolerances import budget_for
 
+    if precision == "tf32":
+        return max(budget_for(precision), 1.5 * _error_of_cut_operands(name))
     if precision not in ("fp16", "bf16"):
         return budget_for(precision)
     import copy
@@ -69,6 +71,23 @@ def allowed_error(name: str, precision: str) -> float:
     with torch.no_grad():
         narrow = copy.deepcopy(module_of(name)).to(dtype)(torch.from_numpy(x).to(dtype)).float().numpy()
     return max(budget_for(precision), 1.5 * relative_error(narrow, answer_of(name, x)))
+
+
+def _error_of_cut_operands(name: str) -> float:
+    """PyTorch's error in fp32 with the operands of every product cut to tf32's ten bits, as Hopper's tensor cores do."""
+    import copy
+
+    def cut(numbers: torch.Tensor) -> torch.Tensor:
+        return (numbers.contiguous().view(torch.int32) & ~0x1FFF).view(torch.float32)
+
+    module = copy.deepcopy(module_of(name))
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            part.weight.data = cut(part.weight.data)
+            part.register_forward_pre_hook(lambda _, given: (cut(given[0]), *given[1:]))
+    x = pictures(name, 4, seed=9)
+    with torch.no_grad():
+        return relative_error(module(torch.from_numpy(x)).numpy(), answer_of(name, x))
 
 
 def relative_error(got: np.ndarray, want: np.ndarray) -> float:
