@@ -74,7 +74,7 @@ def allowed_error(name: str, precision: str) -> float:
 
 
 def _error_of_cut_operands(name: str) -> float:
-    """PyTorch's error in fp32 with the operands of every product cut to tf32's ten bits, as Hopper's tensor cores do."""
+    """PyTorch's error with the operands of every product cut to tf32's ten bits, as Hopper's tensor cores do."""
     import copy
 
     def cut(numbers: torch.Tensor) -> torch.Tensor:
