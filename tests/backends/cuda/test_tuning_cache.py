@@ -87,8 +87,9 @@ def test_timings_of_an_h200_ship():
     group = replace(group, epilogue=replace(group.epilogue, act=Activation("relu")))
     timings = TuningCache(None, "", "sm_90", SHIPPED / "sm_90.json").timings(group_signature(group))
     labels = {
-        f"{TACTIC.name}[{','.join(f'{key}={value}' for key, value in sorted(each.items()))}]"
-        for each in TACTIC.configurations(group, SM90)
+        f"{tactic.name}[{','.join(f'{key}={value}' for key, value in sorted(each.items()))}]"
+        for tactic in (TACTIC, HopperConv(True))
+        for each in tactic.configurations(group, SM90)
     }
     assert timings
     assert timings.keys() <= labels
