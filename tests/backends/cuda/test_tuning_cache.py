@@ -6,6 +6,7 @@ import pytest
 from backends.cuda.kernels.test_conv import SM90, TACTIC, convolution
 
 from trine.backends.cuda.groups import Activation
+from trine.backends.cuda.kernels.conv_gluon import HopperConv
 from trine.backends.cuda.signature import group_signature
 from trine.backends.cuda.tuning_cache import SHIPPED, TuningCache
 from trine.errors import ConfigError
