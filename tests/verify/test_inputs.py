@@ -146,7 +146,20 @@ def test_an_opt_batch_of_one_gets_a_few_rows_to_tile() -> None:
     assert cases_of(1, 1, 3) == {"example": (2, None), "min/opt": (1, None), "max": (3, None)}
 
 
+def test_a_large_opt_batch_is_tiled_from_a_few_rows() -> None:
+    assert cases_of(1, 17, 64) == {
+        "example": (2, None),
+        "min": (1, None),
+        "rows": (16, None),
+        "opt": (17, "rows"),
+        "max": (64, "rows"),
+    }
+    assert cases_of(1, 128, 128)["opt/max"] == (128, "rows")
+    assert cases_of(4, 128, 128)["opt/max"] == (128, "min")
+
+
 def test_coinciding_shapes_are_checked_once() -> None:
+    assert cases_of(1, 16, 16) == {"example": (2, None), "min": (1, None), "opt/max": (16, None)}
     assert cases_of(4, 4, 4) == {"example": (4, None), "min/opt/max": (4, None)}
     assert cases_of(1, 8, 8) == {"example": (2, None), "min": (1, None), "opt/max": (8, None)}
 

@@ -25,6 +25,7 @@ Arrays = dict[str, Array]
 BATCH = "batch"  # the importers' symbol for the dynamic first dimension
 LONGEST_SETTING = 16  # fixed lists up to this length are taken for shapes, axes, scales and the like
 LEAST_DISTINCT_ROWS = 4  # a batch to tile from, when the profile's opt batch is only 1
+MOST_DISTINCT_ROWS = 16  # of an opt batch: a larger one is tiled too
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def build_cases(
     the source, where its rows do not depend on each other (``compare`` measures that, and recomputes in
     full where they do), need not compute each one again. A batch of 64 then costs the source no more than
     one of 8, and the comparison shows that a row's answer is the same among other neighbours. An opt batch
-    of 1 has no neighbours, so a batch "rows" of a few is put between.
+    of 1 has no neighbours, so a batch "rows" of a few is put between; one of hundreds would take the source
+    minutes, so that "rows" of 16 stand for it.
     """
     cases: list[Case] = []
     if example_inputs is not None and (fitted := _fitted(example_inputs, profile)) is not None:
@@ -142,10 +144,13 @@ def build_cases(
     stream = 0
     for key, name in names.items():
         shapes = {info.name: shape for info, shape in zip(infos, key, strict=True)}
-        base = _base_of(made, shapes, infos) if tile_max and name == "max" else None
+        base = _base_of(made, shapes, infos) if tile_max else None
+        if base is not None and name != "max" and _batch_of(shapes, infos) <= MOST_DISTINCT_ROWS:
+            base = None
         stream += 1
         if base is not None and _batch(made[base], infos) < 2:
-            rows = min(LEAST_DISTINCT_ROWS, _batch_of(shapes, infos))
+            rows = LEAST_DISTINCT_ROWS if name == "max" else MOST_DISTINCT_ROWS
+            rows = min(rows, _batch_of(shapes, infos))
             few = {info.name: _with_batch(info, shapes[info.name], rows) for info in infos}
             base = "rows" if rows < _batch_of(shapes, infos) else None
             if base is not None:
