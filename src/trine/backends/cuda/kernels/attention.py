@@ -29,6 +29,74 @@ def _exp2(x):
 
 
 @triton.jit
+def _attend(
+    queries,
+    k,
+    v,
+    bias,
+    rows,
+    start,
+    top,
+    total,
+    sums,
+    S: tl.constexpr,
+    T: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    SCALE: tl.constexpr,
+    K_T: tl.constexpr,
+    V_T: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    BIAS_S: tl.constexpr,
+    BIAS_T: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    ALL: tl.constexpr,
+):
+    """The largest score, and sums of weights and of weighted values, with BLOCK_N keys more. ALL: none is beyond T."""
+    columns = start + tl.arange(0, BLOCK_N)
+    depth = tl.arange(0, BLOCK_D)
+    width = tl.arange(0, BLOCK_E)
+    if ALL and D == BLOCK_D:
+        keys = tl.load(k + columns[None, :] * K_T + depth[:, None])
+    else:
+        keys = tl.load(
+            k + columns[None, :] * K_T + depth[:, None], mask=(columns[None, :] < T) & (depth[:, None] < D), other=0.0
+        )
+    scores = tl.dot(queries, keys, input_precision=PRECISION)
+    # Scaled together with the subtraction of the largest score, where nothing comes between and the order stays.
+    scaled: tl.constexpr = HAS_BIAS or SCALE <= 0.0
+    unit: tl.constexpr = 1.0 if scaled else SCALE * 1.4426950408889634
+    if scaled:
+        scores *= SCALE * 1.4426950408889634
+    if HAS_BIAS:
+        mask = (rows[:, None] < S) & (columns[None, :] < T)
+        more = tl.load(bias + rows[:, None] * BIAS_S + columns[None, :] * BIAS_T, mask=mask, other=0.0)
+        scores += more.to(tl.float32) * 1.4426950408889634
+    if not ALL:
+        scores = tl.where(columns[None, :] < T, scores, float("-inf"))
+    if CAUSAL:
+        scores = tl.where(columns[None, :] <= rows[:, None], scores, float("-inf"))
+    highest = tl.maximum(top, tl.max(scores, axis=1))
+    # Where every score so far is -inf there is nothing to keep, and -inf - -inf must not make NaN of later ones.
+    shift = tl.where(highest == float("-inf"), 0.0, highest * unit)
+    weights = _exp2(scores * unit - shift[:, None])
+    keep = _exp2(top * unit - shift)
+    total = total * keep + tl.sum(weights, axis=1)
+    if ALL and E == BLOCK_E:
+        values = tl.load(v + columns[:, None] * V_T + width[None, :])
+    else:
+        values = tl.load(
+            v + columns[:, None] * V_T + width[None, :], mask=(columns[:, None] < T) & (width[None, :] < E), other=0.0
+        )
+    sums = tl.dot(weights.to(values.dtype), values, sums * keep[:, None], input_precision=PRECISION)
+    return highest, total, sums
+
+
+@triton.jit
 def attention(
     q,
     k,
@@ -63,11 +131,13 @@ def attention(
     PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    TAIL_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_E: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """BLOCK_M queries of one head against all keys. Scores times ``unit`` are in units of log 2, for exp2."""
+    """BLOCK_M queries of one head against all keys, BLOCK_N at a time, and TAIL_N, which are not fewer than are left.
+    Scores times ``unit`` are in units of log 2, for exp2."""
     blocks: tl.constexpr = (S + BLOCK_M - 1) // BLOCK_M
     head = tl.program_id(0) // blocks
     batch = (head // HEADS).to(tl.int64)
@@ -84,36 +154,63 @@ def attention(
     top = tl.full([BLOCK_M], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_M], tl.float32)
     sums = tl.zeros([BLOCK_M, BLOCK_E], tl.float32)
-    # Scaled together with the subtraction of the largest score, where nothing comes between and the order stays.
-    scaled: tl.constexpr = HAS_BIAS or SCALE <= 0.0
-    unit: tl.constexpr = 1.0 if scaled else SCALE * 1.4426950408889634
-    for start in tl.range(0, T, BLOCK_N, num_stages=STAGES):
-        columns = start + tl.arange(0, BLOCK_N)
-        keys = tl.load(
-            k + columns[None, :] * K_T + depth[:, None], mask=(columns[None, :] < T) & (depth[:, None] < D), other=0.0
+    whole: tl.constexpr = T // BLOCK_N * BLOCK_N
+    for start in tl.range(0, whole, BLOCK_N, num_stages=STAGES):
+        top, total, sums = _attend(
+            queries,
+            k,
+            v,
+            bias,
+            rows,
+            start,
+            top,
+            total,
+            sums,
+            S,
+            T,
+            D,
+            E,
+            SCALE,
+            K_T,
+            V_T,
+            HAS_BIAS,
+            BIAS_S,
+            BIAS_T,
+            CAUSAL,
+            PRECISION,
+            BLOCK_N,
+            BLOCK_D,
+            BLOCK_E,
+            True,
         )
-        scores = tl.dot(queries, keys, input_precision=PRECISION)
-        if scaled:
-            scores *= SCALE * 1.4426950408889634
-        if HAS_BIAS:
-            mask = (rows[:, None] < S) & (columns[None, :] < T)
-            more = tl.load(bias + rows[:, None] * BIAS_S + columns[None, :] * BIAS_T, mask=mask, other=0.0)
-            scores += more.to(tl.float32) * 1.4426950408889634
-        if T % BLOCK_N != 0:
-            scores = tl.where(columns[None, :] < T, scores, float("-inf"))
-        if CAUSAL:
-            scores = tl.where(columns[None, :] <= rows[:, None], scores, float("-inf"))
-        highest = tl.maximum(top, tl.max(scores, axis=1))
-        # Where every score so far is -inf there is nothing to keep, and -inf - -inf must not make NaN of later ones.
-        shift = tl.where(highest == float("-inf"), 0.0, highest * unit)
-        weights = _exp2(scores * unit - shift[:, None])
-        keep = _exp2(top * unit - shift)
-        total = total * keep + tl.sum(weights, axis=1)
-        values = tl.load(
-            v + columns[:, None] * V_T + width[None, :], mask=(columns[:, None] < T) & (width[None, :] < E), other=0.0
+    if whole < T:
+        top, total, sums = _attend(
+            queries,
+            k,
+            v,
+            bias,
+            rows,
+            whole,
+            top,
+            total,
+            sums,
+            S,
+            T,
+            D,
+            E,
+            SCALE,
+            K_T,
+            V_T,
+            HAS_BIAS,
+            BIAS_S,
+            BIAS_T,
+            CAUSAL,
+            PRECISION,
+            TAIL_N,
+            BLOCK_D,
+            BLOCK_E,
+            whole + TAIL_N == T,
         )
-        sums = tl.dot(weights.to(values.dtype), values, sums * keep[:, None], input_precision=PRECISION)
-        top = highest
     result = sums * (1.0 / total)[:, None]
     y_mask = (rows[:, None] < S) & (width[None, :] < E)
     tl.store(
@@ -189,6 +286,7 @@ class FlashAttention:
             "PRECISION": configuration.get("precision", "ieee"),
             "BLOCK_M": block_m,
             "BLOCK_N": configuration["block_n"],
+            "TAIL_N": max(16, power_of_two(group.k.shape[2] % configuration["block_n"])),
             "BLOCK_D": max(16, power_of_two(d)),
             "BLOCK_E": max(16, power_of_two(group.v.shape[3])),
             "STAGES": configuration["num_stages"],
