@@ -82,6 +82,15 @@ def test_what_is_no_timing_cache(path, text):
         TuningCache(path, "", "sm_90")
 
 
+def test_groups_that_differ_in_their_activation_are_not_the_same_work():
+    group = convolution((1, 6, 6, 64), (64, 3, 3))
+    others = [
+        replace(group, epilogue=replace(group.epilogue, act=Activation(name))) for name in ("none", "relu", "gelu")
+    ]
+    assert len({group_signature(each) for each in others}) == 3
+    assert group_signature(replace(others[0], name="another")) == group_signature(others[0])
+
+
 def test_timings_of_an_h200_ship():
     """They serve builds without a GPU: here for the 3x3 convolutions of ResNet's first stage."""
     group = convolution((1, 56, 56, 64), (64, 3, 3), pads=(1, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""What makes two groups the same work: everything but names and where their buffers lie."""
+"""What makes two groups the same work: everything but their names and where their buffers lie."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def _described(node: Any) -> Any:
     if isinstance(node, View):
         return [node.dtype, node.shape, node.strides, node.offset % 8, node.buffer.kind]
     if isinstance(node, Group | Prologue | Epilogue | Activation | Expr):
-        return {each.name: _described(getattr(node, each.name)) for each in fields(node) if each.name != "name"}
+        left_out = "name" if isinstance(node, Group) else ""  # an activation's says which it is
+        return {each.name: _described(getattr(node, each.name)) for each in fields(node) if each.name != left_out}
     if isinstance(node, tuple):
         return [_described(item) for item in node]
     return node
