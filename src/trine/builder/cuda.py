@@ -141,8 +141,9 @@ class CudaTask(Task):
             raise NothingForGpuError(f"{self.imported.name}: none of its operators has kernels for GPUs")
         plan = built.plan
         self._warn(plan)
+        from trine.backends.cuda.early_starts import choose_early_starts, with_early_starts
+
         if timer is not None:
-            from trine.backends.cuda.early_starts import choose_early_starts
             from trine.runtime.cuda.executor import CudaExecutor
 
             self.stages.detail("try launches that start early")
@@ -150,7 +151,8 @@ class CudaTask(Task):
             return plan, CudaExecutor(plan, self.inputs, self.outputs)
         from trine.backends.cuda.reference_executor import ReferenceExecutor
 
-        return plan, ReferenceExecutor(self.graph, self.inputs, self.outputs, precision, built.refused)
+        executor = ReferenceExecutor(self.graph, self.inputs, self.outputs, precision, built.refused)
+        return with_early_starts(plan), executor
 
     def _warn(self, plan: CudaPlan) -> None:
         """Say what runs on the CPU; once, whatever the number of buckets and precisions."""

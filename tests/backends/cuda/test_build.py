@@ -93,6 +93,7 @@ def test_the_file_has_a_plan_for_the_target_and_one_for_cpus(path):
         (plan,) = inspect_cuda_plans(engine.plans)
     assert [bucket["rows"] for bucket in plan["buckets"]] == [1, 2]
     assert (plan["target"], plan["device_name"]) == ("sm_90", "")
+    assert all(bucket["early"] for bucket in plan["buckets"])
     kinds = {group["kind"] for group in plan["buckets"][0]["groups"]}
     assert {"Conv", "DepthwiseConv", "SqueezeExcite"} <= kinds
     assert all(group["bytes"] > 0 for bucket in plan["buckets"] for group in bucket["groups"])
@@ -109,6 +110,27 @@ def test_every_launch_stays_inside_of_the_arena_and_the_weights(path):
                 assert 0 <= first < end
                 if place == "arena":
                     assert end <= bucket.arena_bytes
+
+
+def test_a_launch_fetches_what_is_read_after_it(path):
+    with trine.load(path) as engine:
+        plan = plan_from_bytes(engine.plans["cuda_sm_90"])
+    fetched = 0
+    for bucket in plan.buckets:
+        for index, launch in enumerate(bucket.launches):
+            offset, size = launch.ahead
+            assert offset + size <= plan.weight_bytes
+            read = [weights for following in bucket.launches[index + 1 :] if (weights := _weights_of(following))]
+            assert (size > 0) == bool(read)
+            assert not read or offset in read[0]
+            fetched += bool(read)
+    assert fetched >= 4
+
+
+def _weights_of(launch):
+    """Offsets of those that it reads."""
+    bases = [a[1]["base"] if a[0] == "tensormap" else a for a in launch.arguments]
+    return [base[1] for base in bases if base[0] == "weight"]
 
 
 def test_a_session_takes_the_plan(path):

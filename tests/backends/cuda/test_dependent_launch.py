@@ -13,7 +13,10 @@ from trine.backends.cuda.target import TARGETS
 PTX = """.version 8.7
 .target sm_90a
 .visible .entry kernel(
-\t.param .u64 kernel_param_0
+\t.param .align 64 .b8 kernel_param_0[128],
+\t.param .u32 kernel_param_1,
+\t.param .u64 .ptr .global .align 1 kernel_param_2,
+\t.param .u64 .ptr .global .align 1 kernel_param_3
 )
 .reqntid 128
 {
@@ -24,24 +27,32 @@ $L__func_begin0:
 \t.loc\t1 6 0
 
 // %bb.0:
-\tld.param.b64 \t%rd17, [kernel_param_0];
+\tld.param.b32 \t%r17, [kernel_param_1];
 \tret;
 }
 """
 
 
-def test_it_waits_before_its_first_instruction():
+def test_it_waits_and_fetches_ahead_before_its_first_instruction():
     changed = begin_by_waiting(PTX)
     assert waits(changed)
     assert not waits(PTX)
-    lines = changed.splitlines()
-    first = lines.index("\tgriddepcontrol.wait;")
-    assert lines[first - 1] == "// %bb.0:"
-    assert lines[first + 1 : first + 3] == [
-        "\tgriddepcontrol.launch_dependents;",
-        "\tld.param.b64 \t%rd17, [kernel_param_0];",
-    ]
-    assert [line for line in lines if "griddepcontrol" not in line] == PTX.splitlines()
+    before, after = PTX.split("// %bb.0:\n")
+    assert changed.startswith(before)
+    assert changed.endswith(after)
+    added = changed[len(before) : -len(after)]
+    assert "ld.param.b64 %ahead_d1, [kernel_param_2];" in added
+    assert "ld.param.b64 %ahead_d2, [kernel_param_3];" in added
+    assert added.startswith("// %bb.0:\n\tgriddepcontrol.wait;\n")
+    assert "cp.async.bulk.prefetch.L2" in added
+    assert "launch_dependents" not in changed
+
+
+@pytest.mark.parametrize("kind", ["u32", "b8"])
+def test_ptx_without_room_for_what_to_fetch(kind):
+    ptx = PTX.replace(".param .u64 .ptr .global .align 1 kernel_param_3", f".param .{kind} kernel_param_3")
+    with pytest.raises(ValueError, match="wanted two addresses"):
+        begin_by_waiting(ptx)
 
 
 @pytest.mark.parametrize("kernels", [0, 2])

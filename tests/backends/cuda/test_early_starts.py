@@ -7,7 +7,7 @@ import pytest
 from runtime.cuda.recording_driver import RecordingDriver
 from runtime.cuda.sample_plans import STAND_INS, X, Y, plan, plan_with_cpu
 
-from trine.backends.cuda.early_starts import choose_early_starts
+from trine.backends.cuda.early_starts import choose_early_starts, with_early_starts
 from trine.errors import DeviceError, DeviceLostError
 from trine.runtime.cuda.executor import CudaExecutor
 
@@ -44,6 +44,14 @@ def test_they_have_to_be_faster(gain, expected):
     found = chosen(Gpu(gain), given)
     assert [bucket.early for bucket in found.buckets] == [expected] * 2
     assert replace(found, buckets=given.buckets) == given
+
+
+def test_without_a_gpu_all_start_early():
+    given = sample(1, 4)
+    found = with_early_starts(given)
+    assert [bucket.early for bucket in found.buckets] == [True] * 2
+    assert replace(found, buckets=given.buckets) == given
+    assert with_early_starts(plan(1)) == plan(1), "no kernel waits"
 
 
 @pytest.mark.parametrize("given", [plan(1), replace(plan_with_cpu(1), kernels=sample().kernels)], ids=["none", "cpu"])

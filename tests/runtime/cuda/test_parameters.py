@@ -50,6 +50,30 @@ def test_null_pointers_end_the_list():
     assert packed(("i32", 1), null_pointers=2)[0] == (struct.pack("<i", 1), bytes(8), bytes(8))
 
 
+@given(size=st.integers(1, 8 << 20), blocks=st.integers(1, 500))
+def test_what_is_fetched_ahead_lies_inside_of_the_weight(size, blocks):
+    at = 64
+    waiting = Kernel("k", "k", b"", 0, 128, (), 2, waits=True)
+    launch = LaunchRecord(0, (blocks, 3, 2), (), (), (), 0, ahead=(at, size))
+    address, pieces = copied(pack_parameters(waiting, launch, ADDRESSES, RecordingDriver().encode_tensor_map))
+    assert struct.unpack("<Q", address)[0] == ADDRESSES.weights + at
+    piece, count = struct.unpack("<II", pieces)
+    assert piece % 16 == 0, "the instruction takes no other sizes"
+    assert count <= blocks
+    assert piece * count <= size
+    assert size - piece * count < max(512, 16 * blocks)
+
+
+@pytest.mark.parametrize(
+    ("pointers", "waits", "size"), [(2, False, 1 << 20), (1, True, 1 << 20), (2, True, 0), (2, True, 100 << 20)]
+)
+def test_launches_that_fetch_nothing(pointers, waits, size):
+    kernel = Kernel("k", "k", b"", 0, 128, (), pointers, waits=waits)
+    launch = LaunchRecord(0, (1, 1, 1), (), (), (), 0, ahead=(64, size))
+    values = copied(pack_parameters(kernel, launch, ADDRESSES, RecordingDriver().encode_tensor_map))
+    assert values == (bytes(8),) * kernel.null_pointers
+
+
 def test_a_kernel_without_parameters_has_an_address_still():
     assert pack_parameters(kernel(), record(), ADDRESSES, RecordingDriver().encode_tensor_map).address != 0
 

@@ -32,7 +32,7 @@ def rich_plan():
     takes = ("tensormap", "i64", "fp32", "pointer")
     kernel = Kernel("map", "map", b"code 3", 9000, 128, takes, 2, (2, 1, 1), waits=True)
     launch = LaunchRecord(
-        3, (2, 3, 4), (("tensormap", MAP), ("i64", -(2**40)), ("fp32", float("-inf")), ("arena", 0)), (), (), 0
+        3, (2, 3, 4), (("tensormap", MAP), ("i64", -(2**40)), ("fp32", float("-inf")), ("arena", 0)), (), (), 0, (4, 8)
     )
     buckets = [replace(each, launches=(*each.launches, launch)) for each in sample.buckets]
     buckets[1] = replace(buckets[1], early=True)
@@ -97,6 +97,8 @@ DAMAGES = {
     "tensor map without strides": path("buckets", 0, "launches", 3, "arguments", 0, 1, "strides")([]),
     "group of none": path(*LAUNCH, "group")(77),
     "waits, a number": path("kernels", 3, "waits")(1),
+    "fetches beyond the weights": path("buckets", 0, "launches", 3, "ahead")([8, 1 << 20]),
+    "fetches from nowhere": path("buckets", 0, "launches", 3, "ahead")([1 << 20, 0]),
     "early, a word": path("buckets", 1, "early")("no"),
     "no buckets": path("buckets")([]),
     "bucket of no rows": path("buckets", 0, "rows")(0),

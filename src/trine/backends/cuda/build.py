@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,16 @@ def _row_shapes(
     return tuple(made)
 
 
+def _next(weights: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What each launch fetches: the weights of the first after it that reads any."""
+    found: list[tuple[int, int]] = []
+    coming = (0, 0)
+    for each in reversed(weights):
+        found.append(coming)
+        coming = each if each[1] else coming
+    return found[::-1]
+
+
 @dataclass
 class _Recorder:
     """Gathers what all buckets share: kernels and weights, each once."""
@@ -156,6 +166,7 @@ class _Recorder:
         placement = plan_memory(groups, scratch)
         places = _Places(self, placement, lowered)
         records: list[LaunchRecord] = []
+        weights: list[tuple[int, int]] = []  # of each launch
         shown: list[Mapping[str, Any]] = []
         steps: list[CpuStep] = []
         slots: dict[Buffer, int] = {}
@@ -171,6 +182,7 @@ class _Recorder:
             )
             writes = tuple(places.span(view) for view in [*group.written(), *scratch_views])
             for launch in choice.launches:
+                weights.append(places.weights(launch))
                 records.append(
                     LaunchRecord(
                         kernel=self._kernel(launch),
@@ -193,7 +205,8 @@ class _Recorder:
                     "floor_us": round(floor_us(group, self.target), 3),
                 }
             )
-        return Bucket(rows, placement.arena_bytes, tuple(records), tuple(shown), tuple(steps))
+        launches = tuple(replace(record, ahead=ahead) for record, ahead in zip(records, _next(weights), strict=True))
+        return Bucket(rows, placement.arena_bytes, launches, tuple(shown), tuple(steps))
 
     def _kernel(self, launch: Launch) -> int:
         key = kernel_key(launch.kernel, self.target)
@@ -253,6 +266,16 @@ class _Places:
             place = f"{view.buffer.kind} {self._index(view.buffer)}"
         reach = sum((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True))
         return place, first, first + (reach + 1) * size
+
+    def weights(self, launch: Launch) -> tuple[int, int]:
+        """Where the largest weight that a launch reads begins, and its bytes; (0, 0) without one."""
+        views = [argument.view for argument in launch.arguments if isinstance(argument, Pointer | TensorMap)]
+        views = [view for view in views if view.buffer.kind == "weight"]
+        if not views:
+            return 0, 0
+        view = max(views, key=lambda each: each.elements * ITEM_BYTES[each.dtype])
+        reach = sum((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True)) + 1
+        return int(self.address(view)[1]), reach * ITEM_BYTES[view.dtype]
 
     def argument(self, argument: Argument) -> tuple[Any, ...]:
         """As LaunchRecord has it."""

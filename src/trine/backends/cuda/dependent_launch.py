@@ -1,45 +1,81 @@
-"""Kernels that begin by waiting for the launch before them, so that it may still be running when they are started.
+"""What kernels begin with on Hopper and later: they wait for the launch before, and fetch what a later one will read.
 
 From Hopper on, a launch may be started before the one that it depends on has ended ("programmatic dependent launch" in
-the CUDA programming guide): its blocks take their places, and ``griddepcontrol.wait`` holds them until all that the
-launches before have written is there (PTX ISA, griddepcontrol). What starting costs is then hidden. Triton has no such
-option for all kernels at once; so the two instructions are put into its PTX, before ptxas makes machine code of it.
-Neither does anything in a launch that is not started early.
+the CUDA programming guide): its blocks take the places of those that are through, and ``griddepcontrol.wait`` holds
+them until all that the launches before have written is there (PTX ISA, griddepcontrol). What starting costs is then
+hidden. No kernel gives the next one leave while it still computes (``griddepcontrol.launch_dependents``): blocks that
+wait beside it slowed two thirds of five networks' buckets on an H200, by up to an eighth; without, 18 of 20 are faster.
+
+Small layers wait for their weights, which other layers' have driven out of the L2 cache. A launch therefore asks the
+cache for those that come next, a piece in each block (PTX ISA, cp.async.bulk.prefetch). What to fetch comes in the two
+parameters that Triton keeps for scratch memories, which no kernel here has: an address, and in one word the bytes for
+each block and how many blocks fetch, along the grid's first axis; null for nothing.
+
+Triton has no option for either; so the instructions are put into its PTX, before ptxas makes machine code of it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["EARLIEST", "begin_by_waiting", "kernels_wait", "waits"]
+__all__ = ["EARLIEST", "begin_by_waiting", "first_instructions", "kernels_wait", "waits"]
 
 EARLIEST = 90  # compute capability
-_BEGIN = "\tgriddepcontrol.wait;\n\tgriddepcontrol.launch_dependents;\n"
+_WAIT = "\tgriddepcontrol.wait;\n"
+_FETCH = """\
+	{{
+	.reg .pred %ahead_p<3>;
+	.reg .b32 %ahead_r<5>;
+	.reg .b64 %ahead_d<5>;
+	ld.param.b64 %ahead_d2, [{pieces}];
+	ld.param.b64 %ahead_d1, [{address}];
+	mov.u32 %ahead_r4, %tid.x;
+	mov.u32 %ahead_r3, %ctaid.x;
+	cvt.u32.u64 %ahead_r1, %ahead_d2;
+	shr.u64 %ahead_d3, %ahead_d2, 32;
+	cvt.u32.u64 %ahead_r2, %ahead_d3;
+	setp.eq.u32 %ahead_p1, %ahead_r4, 0;
+	setp.lt.and.u32 %ahead_p2, %ahead_r3, %ahead_r2, %ahead_p1;
+	mad.wide.u32 %ahead_d4, %ahead_r3, %ahead_r1, %ahead_d1;
+	@%ahead_p2 cp.async.bulk.prefetch.L2.global [%ahead_d4], %ahead_r1;
+	}}
+"""
+_PARAMETER = re.compile(r"\.param\s+\.(\w+)[^,()]*?(\w+)\s*(?=[,)\n])")
 _DECLARATION = re.compile(r"\s*(?:$|//|\.(?:reg|local|shared|loc|pragma)\b|\$L__func_begin)")
+
+
+def first_instructions(capability: int) -> str:
+    """What every kernel for this architecture begins with; empty where it cannot."""
+    return _WAIT + _FETCH if capability >= EARLIEST else ""
 
 
 def waits(ptx: str) -> bool:
     """Whether a kernel's PTX is what ``begin_by_waiting`` made."""
-    return _BEGIN in ptx
+    return _WAIT in ptx
 
 
 def begin_by_waiting(ptx: str) -> str:
-    """Wait first, then let the next launch take its places: it starts once all blocks of this one have begun, and so
-    never takes a place from them.
+    """Wait, fetch ahead, then what the kernel does.
 
-    Raises ValueError for PTX that is not of one kernel.
+    Raises ValueError for PTX that is not of one kernel, and of one that does not end its parameters with two addresses.
     """
     if ptx.count(".entry") != 1:
         raise ValueError(f"PTX of {ptx.count('.entry')} kernels; wanted one")
+    header = ptx[ptx.index(".entry") :]
+    parameters = _PARAMETER.findall(header[: header.index("{")])
+    if len(parameters) < 2 or any(kind not in ("u64", "b64") for kind, _ in parameters[-2:]):
+        raise ValueError(f"PTX with the parameters {parameters}; wanted two addresses at their end")
+    begin = _WAIT + _FETCH.format(address=parameters[-2][1], pieces=parameters[-1][1])
     lines = ptx.splitlines(keepends=True)
     entry = next(index for index, line in enumerate(lines) if ".entry" in line)
     index = next(index for index in range(entry, len(lines)) if lines[index].strip() == "{") + 1
     while _DECLARATION.match(lines[index]):
         index += 1
-    return "".join([*lines[:index], _BEGIN, *lines[index:]])
+    return "".join([*lines[:index], begin, *lines[index:]])
 
 
 @contextlib.contextmanager
@@ -53,7 +89,8 @@ def kernels_wait(capability: int) -> Iterator[None]:
 
     def change_stages(*given: Any) -> tuple[str, str] | None:
         if not given:
-            return "begin by waiting", "1"  # for the key of Triton's own cache
+            text = _WAIT + _FETCH  # Triton puts it into the keys of its own caches
+            return text, hashlib.sha256(text.encode()).hexdigest()
         stages = given[1]
         stages["ptx"] = _then_waiting(stages["ptx"])
         return None

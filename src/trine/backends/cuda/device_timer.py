@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from trine.backends.cuda.cost import floor_us, least_bytes
+from trine.backends.cuda.cost import floor_us
 from trine.backends.cuda.groups import ITEM_BYTES, Buffer, Group
 from trine.backends.cuda.records import tensor_map_record
 from trine.backends.cuda.tactic import Argument, Launch, Pointer, Rows, Scalar, Scratch, TensorMap
 from trine.backends.cuda.target import TARGETS
-from trine.errors import DeviceMemoryError, NoDeviceError
+from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, NoDeviceError
 from trine.runtime.cuda.driver import Driver
 from trine.runtime.cuda.parameters import Addresses, pack_parameters
 from trine.runtime.cuda.plan import Kernel, LaunchRecord
@@ -26,6 +26,7 @@ __all__ = ["DeviceTimer", "gpu_for_oneself"]
 _POOL_BYTES = 6 << 30
 _PATTERN_BYTES = 64 << 20
 _ALIGNMENT = 256
+_HOT_SHARE = 0.25  # of the L2 cache
 _SPAN_US = 400.0  # of one measurement, about
 _RUNS = 5
 _HOPELESS = 1.3  # times slower than the best so far in its first run: not measured again
@@ -35,7 +36,9 @@ class DeviceTimer:
     """A pool of random numbers on the device, in which candidates find their operands.
 
     Launches are chained in a CUDA graph and go round several sets of operands, so that together they exceed the L2
-    cache, as the layers of a network do.
+    cache, as the layers of a network do. As inside of an engine, each starts early, where its kernel can wait, and
+    fetches the weights of the next; activations that fit the cache are in it, as the launch before has just written
+    them: all rounds share them.
     """
 
     def __init__(self, ordinal: int = 0) -> None:
@@ -54,50 +57,69 @@ class DeviceTimer:
         self._functions: dict[int, tuple[Any, Any, Kernel]] = {}
         free, _ = self.driver.memory()
         self._pool_bytes = min(_POOL_BYTES, free // 2 // _PATTERN_BYTES * _PATTERN_BYTES)
-        self._pool = self._filled_pool()
+        self._pool = 0  # until something is timed
         self._best: dict[int, float] = {}
+        self._early = True
 
-    def _filled_pool(self) -> int:
-        pool = self.driver.allocate(self._pool_bytes, "the tuner's operands")
+    def _fill_pool(self) -> None:
+        self._pool = pool = self.driver.allocate(self._pool_bytes, "the tuner's operands")
         pattern = (np.random.default_rng(0).standard_normal(_PATTERN_BYTES // 2) * 0.5).astype(np.float16)
         self._pattern = pattern
         for offset in range(0, self._pool_bytes, _PATTERN_BYTES):
             self.driver.upload(pool + offset, int(pattern.ctypes.data), _PATTERN_BYTES, self._stream)
         self.driver.synchronize(self._stream)
-        return pool
 
     def time(self, group: Group, launches: Sequence[Launch], kernels: Sequence[Kernel]) -> float:
         """Microseconds for the group. Raises DeviceMemoryError when its operands exceed the tuner's pool."""
         expected = max(floor_us(group, self._target), 1.0)
         rounds = max(3, min(24, round(_SPAN_US / expected)))
-        size = sum(-(-buffer.nbytes // _ALIGNMENT) * _ALIGNMENT for buffer in self._buffers(group, launches))
+        offsets, apart = self._place(group, launches)
+        size = max((offset + buffer.nbytes for buffer, offset in offsets.items()), default=0)
         if size > self._pool_bytes:
             raise DeviceMemoryError(
                 f"{group.name}: {size >> 20} MiB of operands, the tuner has {self._pool_bytes >> 20}"
             )
-        wanted = math.ceil(2 * self._target.l2_bytes / max(least_bytes(group), 1))
-        sets = max(1, min(wanted, rounds, self._pool_bytes // size))
-        graph = self.driver.graph()
-        previous: list[Any] = []
+        if not self._pool:
+            self._fill_pool()
+        wanted = math.ceil(2 * self._target.l2_bytes / max(apart, 1))
+        sets = max(1, min(wanted, rounds, (self._pool_bytes - size) // max(apart, 1) + 1))
         indices = self._upload_indices(group, launches, sets)
-        for number in range(rounds):
-            offsets = self._place(group, launches, number % sets)
-            for launch, kernel in zip(launches, kernels, strict=True):
-                previous = [self._add(graph, previous, launch, kernel, offsets, group)]
-        executable = self.driver.instantiate(graph)
+        graph = self._graph(group, launches, kernels, rounds, sets)
+        executable = None
         try:
+            executable = self.driver.instantiate(graph)
             return self._measure(executable, id(group), rounds)
         finally:
-            self.driver.destroy_executable(executable)
+            if executable is not None:
+                self.driver.destroy_executable(executable)
             self.driver.destroy_graph(graph)
             for address, size in indices:
                 self.driver.upload(address, int(self._pattern.ctypes.data), size, self._stream)
+
+    def _graph(
+        self, group: Group, launches: Sequence[Launch], kernels: Sequence[Kernel], rounds: int, sets: int
+    ) -> Any:
+        graph = self.driver.graph()
+        previous: list[Any] = []
+        try:
+            for number in range(rounds):
+                offsets, _ = self._place(group, launches, number % sets)
+                ahead = _largest_weight(group, self._place(group, launches, (number + 1) % sets)[0])
+                for launch, kernel in zip(launches, kernels, strict=True):
+                    previous = [self._add(graph, previous, launch, kernel, offsets, group, ahead)]
+        except DeviceError as err:
+            self.driver.destroy_graph(graph)
+            if not self._early or isinstance(err, DeviceLostError | DeviceMemoryError):
+                raise
+            self._early = False  # the driver is too old for it
+            return self._graph(group, launches, kernels, rounds, sets)
+        return graph
 
     def _upload_indices(self, group: Group, launches: Sequence[Launch], sets: int) -> list[tuple[int, int]]:
         """Integers of weights are where to read: random ones would read anywhere. Returns (address, bytes) of them."""
         found = []
         for number in range(sets):
-            for buffer, offset in self._place(group, launches, number).items():
+            for buffer, offset in self._place(group, launches, number)[0].items():
                 if buffer.kind == "weight" and buffer.data is not None and not buffer.dtype.startswith(("fp", "bf")):
                     data = np.ascontiguousarray(buffer.data)
                     self.driver.upload(self._pool + offset, int(data.ctypes.data), data.nbytes, self._stream)
@@ -135,15 +157,24 @@ class DeviceTimer:
                     used.append(argument.view.buffer)
         return list(dict.fromkeys(used))
 
-    def _place(self, group: Group, launches: Sequence[Launch], number: int) -> dict[Buffer, int]:
+    def _place(self, group: Group, launches: Sequence[Launch], number: int = 0) -> tuple[dict[Buffer, int], int]:
+        """Where in the pool the buffers of a set lie, and the bytes between one set and the next."""
         buffers = self._buffers(group, launches)
-        sizes = [-(-buffer.nbytes // _ALIGNMENT) * _ALIGNMENT for buffer in buffers]
-        end = number * sum(sizes)
-        offsets = {}
-        for buffer, size in zip(buffers, sizes, strict=True):
+        sizes = {buffer: -(-buffer.nbytes // _ALIGNMENT) * _ALIGNMENT for buffer in buffers}
+        activations = [buffer for buffer in buffers if buffer.kind == "arena"]
+        if sum(sizes[buffer] for buffer in activations) > _HOT_SHARE * self._target.l2_bytes:
+            activations = []
+        own = [buffer for buffer in buffers if buffer not in activations]
+        apart = sum(sizes[buffer] for buffer in own)
+        offsets, end = {}, 0
+        for buffer in activations:
             offsets[buffer] = end
-            end += size
-        return offsets
+            end += sizes[buffer]
+        end += number * apart
+        for buffer in own:
+            offsets[buffer] = end
+            end += sizes[buffer]
+        return offsets, apart
 
     def _add(
         self,
@@ -153,13 +184,15 @@ class DeviceTimer:
         kernel: Kernel,
         offsets: dict[Buffer, int],
         group: Group,
+        ahead: tuple[int, int],
     ) -> Any:
         arguments = tuple(_located(argument, offsets, group) for argument in launch.arguments)
-        record = LaunchRecord(0, launch.grid, arguments, (), (), 0)
-        block = pack_parameters(kernel, record, Addresses(self._pool, 0), self.driver.encode_tensor_map)
+        record = LaunchRecord(0, launch.grid, arguments, (), (), 0, ahead)
+        block = pack_parameters(kernel, record, Addresses(self._pool, self._pool), self.driver.encode_tensor_map)
         function = self._function(kernel)
         sizes = (launch.grid, kernel.threads, kernel.shared_bytes)
-        return self.driver.add_kernel(graph, list(previous), function, *sizes, block, kernel.cluster)
+        early = self._early and kernel.waits and bool(previous)
+        return self.driver.add_kernel(graph, list(previous), function, *sizes, block, kernel.cluster, early)
 
     def _function(self, kernel: Kernel) -> Any:
         if id(kernel) not in self._functions:
@@ -173,7 +206,8 @@ class DeviceTimer:
         for _, module, _ in self._functions.values():
             self.driver.unload_module(module)
         self._functions.clear()
-        self.driver.free(self._pool)
+        if self._pool:
+            self.driver.free(self._pool)
         for event in self._events:
             self.driver.destroy_event(event)
         self.driver.destroy_stream(self._stream)
@@ -191,6 +225,13 @@ def gpu_for_oneself(ordinal: int) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield  # closing the file ends the lock
+
+
+def _largest_weight(group: Group, offsets: dict[Buffer, int]) -> tuple[int, int]:
+    """Where it lies in the pool, and its bytes; (0, 0) without one."""
+    weights = [view.buffer for view in group.views() if view.buffer.kind == "weight"]
+    largest = max(weights, key=lambda each: each.nbytes, default=None)
+    return (0, 0) if largest is None else (offsets[largest], largest.nbytes)
 
 
 def _located(argument: Argument, offsets: dict[Buffer, int], group: Group) -> tuple[Any, ...]:

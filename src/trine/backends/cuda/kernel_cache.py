@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from trine.backends.cuda.dependent_launch import first_instructions
 from trine.backends.cuda.tactic import KernelSource
 from trine.backends.cuda.target import Target
 from trine.runtime.cuda.plan import Kernel
@@ -126,6 +127,7 @@ def kernel_key(source: KernelSource, target: Target) -> str:
             default=str,
         ),
         target.name,
+        first_instructions(target.capability),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 

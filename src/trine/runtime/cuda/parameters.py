@@ -14,6 +14,8 @@ from trine.runtime.cuda.plan import Kernel, LaunchRecord
 __all__ = ["Addresses", "ParameterBlock", "is_edge", "pack_parameters"]
 
 _ALIGNMENT = 64  # of a tensor map
+_LEAST_FETCHED = 512  # bytes at a time
+_MOST_FETCHED = 8 << 20  # bytes for a launch: more would drive out of the cache what the others are about to read
 _FORMATS = {"i32": "<i", "i64": "<q", "fp32": "<f"}
 
 
@@ -63,7 +65,8 @@ def pack_parameters(
     addresses: Addresses,
     encode_tensor_map: Callable[[Mapping[str, Any], int], bytes],
 ) -> ParameterBlock:
-    """The parameters of ``record``, in the kernel's order, with Triton's null pointers at the end.
+    """The parameters of ``record``, in the kernel's order, and in place of Triton's null pointers at the end what a
+    kernel that waits is to fetch ahead.
 
     A tensor map is followed by its shape (i32 each) and strides (i64 each, in elements): Triton's convention for
     descriptors made on the host.
@@ -82,8 +85,19 @@ def pack_parameters(
                 values.append(struct.pack(_FORMATS[kind], value))
             case _:
                 values.append(struct.pack("<Q", _address(argument, addresses)))
-    values += [bytes(8)] * kernel.null_pointers
-    return ParameterBlock(values)
+    ends = [bytes(8)] * kernel.null_pointers
+    if kernel.waits and len(ends) >= 2 and 0 < record.ahead[1] <= _MOST_FETCHED:
+        ends[-2:] = _fetched_ahead(record, addresses.weights)
+    return ParameterBlock(values + ends)
+
+
+def _fetched_ahead(record: LaunchRecord, weights: int) -> list[bytes]:
+    """As dependent_launch.py's instructions take it: an address; bytes for each block, and how many blocks fetch."""
+    offset, size = record.ahead
+    blocks = record.grid[0]
+    piece = max(size // blocks // 16 * 16, min(_LEAST_FETCHED, size // 16 * 16))
+    count = min(blocks, size // piece) if piece else 0
+    return [struct.pack("<Q", weights + offset), struct.pack("<II", piece, count)]
 
 
 def _address(place: tuple[Any, ...], addresses: Addresses) -> int:

@@ -33,7 +33,8 @@ class Kernel:
     parameters: the type of each that the launch gives, in order: "pointer", "i32", "i64", "fp32" or "tensormap" (the
     128-byte descriptor, followed by its shape as i32 and strides as i64 where ``expanded`` says how many axes).
     ``null_pointers``: how many null pointers end the parameter list (Triton's scratch memories). ``waits``: whether it
-    begins by waiting for the launches before it, so that it may be started before they have ended.
+    begins by waiting for the launches before it, so that it may be started before they have ended; the last two of
+    these pointers then say what it is to fetch for the next launch.
     """
 
     name: str
@@ -63,6 +64,7 @@ class LaunchRecord:
     reads, writes: (place, first byte, end byte) with place "arena", "input i" or "output i": what the order of
         launches has to respect. Weights are left out.
     group: index into the bucket's groups.
+    ahead: the weights to fetch into the L2 cache for launches after this one: (byte offset, bytes).
     """
 
     kernel: int
@@ -71,6 +73,7 @@ class LaunchRecord:
     reads: tuple[tuple[str, int, int], ...]
     writes: tuple[tuple[str, int, int], ...]
     group: int
+    ahead: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,9 @@ def _bucket_fields(bucket: Bucket) -> dict[str, Any]:
         del fields["cpu_steps"]
     if not bucket.early:
         del fields["early"]
+    for launch in fields["launches"]:
+        if not launch["ahead"][1]:
+            del launch["ahead"]
     return fields
 
 
@@ -213,6 +216,11 @@ def _natural(value: Any, limit: int = 2**62) -> int:
     return value
 
 
+def _stretch(fields: Any, limit: int) -> tuple[int, int]:
+    offset, size = fields
+    return _natural(offset, limit), _natural(size, limit - offset)
+
+
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"expected true or false, got {value!r}")
@@ -288,6 +296,7 @@ def _bucket(fields: dict[str, Any], edges: _Edges) -> Bucket:
                 reads=tuple((str(p), _natural(a), _natural(b)) for p, a, b in each["reads"]),
                 writes=tuple((str(p), _natural(a), _natural(b)) for p, a, b in each["writes"]),
                 group=_natural(each["group"], max(len(groups) - 1, 0)),
+                ahead=_stretch(each.get("ahead", (0, 0)), edges.weight_bytes),
             )
         )
     sizes = {"rows": rows, "arena": arena, "launches": len(launches), "groups": len(groups)}
