@@ -155,7 +155,8 @@ def test_a_large_opt_batch_is_tiled_from_a_few_rows() -> None:
         "max": (64, "rows"),
     }
     assert cases_of(1, 128, 128)["opt/max"] == (128, "rows")
-    assert cases_of(4, 128, 128)["opt/max"] == (128, "min")
+    few = cases_of(2, 64, 256)
+    assert (few["rows"], few["opt"], few["max"]) == ((16, None), (64, "rows"), (256, "rows"))
 
 
 def test_coinciding_shapes_are_checked_once() -> None:

@@ -148,7 +148,7 @@ def build_cases(
         if base is not None and name != "max" and _batch_of(shapes, infos) <= MOST_DISTINCT_ROWS:
             base = None
         stream += 1
-        if base is not None and _batch(made[base], infos) < 2:
+        if base is not None and _batch(made[base], infos) < (2 if name == "max" else MOST_DISTINCT_ROWS):
             rows = LEAST_DISTINCT_ROWS if name == "max" else MOST_DISTINCT_ROWS
             rows = min(rows, _batch_of(shapes, infos))
             few = {info.name: _with_batch(info, shapes[info.name], rows) for info in infos}

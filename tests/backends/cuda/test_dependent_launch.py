@@ -45,6 +45,7 @@ def test_it_waits_and_fetches_ahead_before_its_first_instruction():
     assert "ld.param.b64 %ahead_d2, [kernel_param_3];" in added
     assert added.startswith("// %bb.0:\n\tgriddepcontrol.wait;\n")
     assert "cp.async.bulk.prefetch.L2" in added
+    assert all(f"%{name}" in added for name in ("ctaid.x", "ctaid.y", "ctaid.z")), "blocks are numbered over all axes"
     assert "launch_dependents" not in changed
 
 

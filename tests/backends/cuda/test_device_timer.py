@@ -19,7 +19,7 @@ from trine.backends.cuda.groups import Buffer, Group
 from trine.backends.cuda.kernels.gemm_launch import GemmTiles
 from trine.backends.cuda.tactic import CudaTactic, Launch, Pointer, Rows, Scalar, Scratch
 from trine.backends.cuda.target import TARGETS
-from trine.errors import DeviceMemoryError, NoDeviceError
+from trine.errors import DeviceError, DeviceMemoryError, NoDeviceError
 from trine.runtime.cuda.plan import Kernel
 
 SM90 = TARGETS["sm_90"]
@@ -98,6 +98,41 @@ def test_each_launch_fetches_the_next_one_s_weights_and_starts_early(timer: Devi
     fetched = [int.from_bytes(values[-2], "little") for values in gpu.launched[:rounds]]
     assert fetched[:-1] == weights[1:]
     assert [node.early for node in gpu.graphs[-1].nodes] == [False] + [True] * (rounds - 1)
+
+
+@pytest.mark.parametrize("at_fault", ["early starts", "the kernel"])
+def test_early_starts_that_the_driver_refuses(
+    timer: DeviceTimer, monkeypatch: pytest.MonkeyPatch, at_fault: str
+) -> None:
+    """They are given up; not for a kernel that cannot be launched in any way, or others would be timed without."""
+    gpu: Any = timer.driver
+    add, refuses = gpu.add_kernel, [True]
+
+    def refuse(*given: Any) -> Any:
+        if refuses[0] and (given[-1] or at_fault == "the kernel"):
+            raise DeviceError("cuGraphAddKernelNode: CUDA_ERROR_INVALID_VALUE")
+        return add(*given)
+
+    monkeypatch.setattr(gpu, "add_kernel", refuse)
+    group = product(64, 128, 128)
+    launches = GemmTiles().launches(group, tile(64, 64, 32), SM90)
+    waiting = replace(kernel_of(launches[0]), null_pointers=2, waits=True)
+    if at_fault == "the kernel":
+        with pytest.raises(DeviceError, match="INVALID_VALUE"):
+            timer.time(group, launches, [waiting])
+    else:
+        timer.time(group, launches, [waiting])
+    refuses[0] = False
+    timer.time(group, launches, [waiting])
+    assert any(node.early for node in gpu.graphs[-1].nodes) == (at_fault == "the kernel")
+
+
+def test_small_weights_are_not_fetched(timer: DeviceTimer) -> None:
+    group = product(64, 32, 32)
+    launches = GemmTiles().launches(group, tile(64, 32, 32), SM90)
+    timer.time(group, launches, [replace(kernel_of(launches[0]), null_pointers=2, waits=True)])
+    gpu: Any = timer.driver
+    assert all(values[-2:] == (bytes(8), bytes(8)) for values in gpu.launched)
 
 
 def test_launches_follow_one_another(timer: DeviceTimer) -> None:

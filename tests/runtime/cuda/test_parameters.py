@@ -1,5 +1,6 @@
 """Parameters as the driver finds them."""
 
+import math
 import struct
 
 import numpy as np
@@ -50,18 +51,21 @@ def test_null_pointers_end_the_list():
     assert packed(("i32", 1), null_pointers=2)[0] == (struct.pack("<i", 1), bytes(8), bytes(8))
 
 
-@given(size=st.integers(1, 8 << 20), blocks=st.integers(1, 500))
-def test_what_is_fetched_ahead_lies_inside_of_the_weight(size, blocks):
-    at = 64
+@given(at=st.integers(0, 1 << 20), size=st.integers(1, 8 << 20), grid=st.tuples(*[st.integers(1, 40)] * 3))
+def test_what_is_fetched_ahead_lies_inside_of_the_weight(at, size, grid):
     waiting = Kernel("k", "k", b"", 0, 128, (), 2, waits=True)
-    launch = LaunchRecord(0, (blocks, 3, 2), (), (), (), 0, ahead=(at, size))
+    launch = LaunchRecord(0, grid, (), (), (), 0, ahead=(at, size))
     address, pieces = copied(pack_parameters(waiting, launch, ADDRESSES, RecordingDriver().encode_tensor_map))
-    assert struct.unpack("<Q", address)[0] == ADDRESSES.weights + at
+    start = struct.unpack("<Q", address)[0] - ADDRESSES.weights
     piece, count = struct.unpack("<II", pieces)
-    assert piece % 16 == 0, "the instruction takes no other sizes"
+    assert start % 16 == piece % 16 == 0, "the instruction takes no others"
+    assert piece < 1 << 20, "the instruction has no bits for more"
+    assert at <= start < at + 16
+    blocks = math.prod(grid)
     assert count <= blocks
-    assert piece * count <= size
-    assert size - piece * count < max(512, 16 * blocks)
+    assert piece * count <= max(0, at + size - start)
+    left = at + size - start - piece * count
+    assert left < max(512, 16 * (blocks + 1)) or piece == (1 << 20) - 16
 
 
 @pytest.mark.parametrize(

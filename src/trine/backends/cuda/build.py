@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from trine.backends.cuda.choose import Choice, Chooser
 from trine.backends.cuda.cost import floor_us, least_bytes, operations
 from trine.backends.cuda.cpu_group import CpuGroup
 from trine.backends.cuda.cpu_records import CpuRecorder, cpu_parts, only_cpu
+from trine.backends.cuda.dependent_launch import weight_to_fetch
 from trine.backends.cuda.groups import ITEM_BYTES, Buffer, View
 from trine.backends.cuda.kernel_cache import kernel_key
 from trine.backends.cuda.lower_buckets import lower_buckets
@@ -124,16 +125,6 @@ def _row_shapes(
     return tuple(made)
 
 
-def _next(weights: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What each launch fetches: the weights of the first after it that reads any."""
-    found: list[tuple[int, int]] = []
-    coming = (0, 0)
-    for each in reversed(weights):
-        found.append(coming)
-        coming = each if each[1] else coming
-    return found[::-1]
-
-
 @dataclass
 class _Recorder:
     """Gathers what all buckets share: kernels and weights, each once."""
@@ -165,8 +156,8 @@ class _Recorder:
         scratch = list(dict.fromkeys(scratch))
         placement = plan_memory(groups, scratch)
         places = _Places(self, placement, lowered)
+        ahead = places.fetched_ahead(chosen)
         records: list[LaunchRecord] = []
-        weights: list[tuple[int, int]] = []  # of each launch
         shown: list[Mapping[str, Any]] = []
         steps: list[CpuStep] = []
         slots: dict[Buffer, int] = {}
@@ -182,7 +173,6 @@ class _Recorder:
             )
             writes = tuple(places.span(view) for view in [*group.written(), *scratch_views])
             for launch in choice.launches:
-                weights.append(places.weights(launch))
                 records.append(
                     LaunchRecord(
                         kernel=self._kernel(launch),
@@ -191,6 +181,7 @@ class _Recorder:
                         reads=reads,
                         writes=writes,
                         group=index,
+                        ahead=ahead[index],
                     )
                 )
             shown.append(
@@ -205,8 +196,7 @@ class _Recorder:
                     "floor_us": round(floor_us(group, self.target), 3),
                 }
             )
-        launches = tuple(replace(record, ahead=ahead) for record, ahead in zip(records, _next(weights), strict=True))
-        return Bucket(rows, placement.arena_bytes, launches, tuple(shown), tuple(steps))
+        return Bucket(rows, placement.arena_bytes, tuple(records), tuple(shown), tuple(steps))
 
     def _kernel(self, launch: Launch) -> int:
         key = kernel_key(launch.kernel, self.target)
@@ -264,18 +254,19 @@ class _Places:
             first += self.placement.offsets[view.buffer]
         else:
             place = f"{view.buffer.kind} {self._index(view.buffer)}"
-        reach = sum((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True))
-        return place, first, first + (reach + 1) * size
+        return place, first, first + view.reach * size
 
-    def weights(self, launch: Launch) -> tuple[int, int]:
-        """Where the largest weight that a launch reads begins, and its bytes; (0, 0) without one."""
-        views = [argument.view for argument in launch.arguments if isinstance(argument, Pointer | TensorMap)]
-        views = [view for view in views if view.buffer.kind == "weight"]
-        if not views:
-            return 0, 0
-        view = max(views, key=lambda each: each.elements * ITEM_BYTES[each.dtype])
-        reach = sum((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True)) + 1
-        return int(self.address(view)[1]), reach * ITEM_BYTES[view.dtype]
+    def fetched_ahead(self, choices: Sequence[Choice | None]) -> list[tuple[int, int]]:
+        """For each group, where the weights lie that its launches fetch: those of the next group that has any. (byte
+        offset, bytes); (0, 0) for nothing."""
+        found: list[tuple[int, int]] = []
+        coming = (0, 0)
+        for choice in reversed(choices):
+            found.append(coming)
+            view = None if choice is None else weight_to_fetch(choice.launches)
+            if view is not None:
+                coming = (int(self.address(view)[1]), view.reach * ITEM_BYTES[view.dtype])
+        return found[::-1]
 
     def argument(self, argument: Argument) -> tuple[Any, ...]:
         """As LaunchRecord has it."""

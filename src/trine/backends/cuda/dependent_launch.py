@@ -1,15 +1,16 @@
 """What kernels begin with on Hopper and later: they wait for the launch before, and fetch what a later one will read.
 
 From Hopper on, a launch may be started before the one that it depends on has ended ("programmatic dependent launch" in
-the CUDA programming guide): its blocks take the places of those that are through, and ``griddepcontrol.wait`` holds
-them until all that the launches before have written is there (PTX ISA, griddepcontrol). What starting costs is then
-hidden. No kernel gives the next one leave while it still computes (``griddepcontrol.launch_dependents``): blocks that
-wait beside it slowed two thirds of five networks' buckets on an H200, by up to an eighth; without, 18 of 20 are faster.
+the CUDA programming guide): it is on its way while the last blocks of the one before end, and ``griddepcontrol.wait``
+holds its blocks until all that the launches before have written is there (PTX ISA, griddepcontrol). What starting costs
+is then hidden. No kernel gives the next one leave while it still computes (``griddepcontrol.launch_dependents``):
+blocks that wait beside it slowed two thirds of five networks' buckets on an H200, by up to an eighth; without, 18 of 20
+are faster.
 
 Small layers wait for their weights, which other layers' have driven out of the L2 cache. A launch therefore asks the
 cache for those that come next, a piece in each block (PTX ISA, cp.async.bulk.prefetch). What to fetch comes in the two
 parameters that Triton keeps for scratch memories, which no kernel here has: an address, and in one word the bytes for
-each block and how many blocks fetch, along the grid's first axis; null for nothing.
+each block and how many of the grid's first blocks fetch; null for nothing.
 
 Triton has no option for either; so the instructions are put into its PTX, before ptxas makes machine code of it.
 """
@@ -19,22 +20,32 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["EARLIEST", "begin_by_waiting", "first_instructions", "kernels_wait", "waits"]
+from trine.backends.cuda.groups import ITEM_BYTES, View
+from trine.backends.cuda.tactic import Launch, Pointer, TensorMap
+
+__all__ = ["EARLIEST", "begin_by_waiting", "first_instructions", "kernels_wait", "waits", "weight_to_fetch"]
 
 EARLIEST = 90  # compute capability
+_LEAST_FETCHED = 16 << 10  # bytes: biases and scales come soon enough, and would hide the matrix after them
 _WAIT = "\tgriddepcontrol.wait;\n"
 _FETCH = """\
 	{{
 	.reg .pred %ahead_p<3>;
-	.reg .b32 %ahead_r<5>;
+	.reg .b32 %ahead_r<9>;
 	.reg .b64 %ahead_d<5>;
 	ld.param.b64 %ahead_d2, [{pieces}];
 	ld.param.b64 %ahead_d1, [{address}];
 	mov.u32 %ahead_r4, %tid.x;
 	mov.u32 %ahead_r3, %ctaid.x;
+	mov.u32 %ahead_r5, %ctaid.y;
+	mov.u32 %ahead_r6, %ctaid.z;
+	mov.u32 %ahead_r7, %nctaid.x;
+	mov.u32 %ahead_r8, %nctaid.y;
+	mad.lo.u32 %ahead_r5, %ahead_r6, %ahead_r8, %ahead_r5;
+	mad.lo.u32 %ahead_r3, %ahead_r5, %ahead_r7, %ahead_r3;
 	cvt.u32.u64 %ahead_r1, %ahead_d2;
 	shr.u64 %ahead_d3, %ahead_d2, 32;
 	cvt.u32.u64 %ahead_r2, %ahead_d3;
@@ -51,6 +62,19 @@ _DECLARATION = re.compile(r"\s*(?:$|//|\.(?:reg|local|shared|loc|pragma)\b|\$L__
 def first_instructions(capability: int) -> str:
     """What every kernel for this architecture begins with; empty where it cannot."""
     return _WAIT + _FETCH if capability >= EARLIEST else ""
+
+
+def weight_to_fetch(launches: Iterable[Launch]) -> View | None:
+    """What the launches of the group before are to fetch for these: the largest weight; None if all are small."""
+    arguments = [argument for launch in launches for argument in launch.arguments]
+    views = [argument.view for argument in arguments if isinstance(argument, Pointer | TensorMap)]
+    weights = [view for view in views if view.buffer.kind == "weight"]
+    largest = max(weights, key=_bytes, default=None)
+    return largest if largest is not None and _bytes(largest) >= _LEAST_FETCHED else None
+
+
+def _bytes(view: View) -> int:
+    return view.reach * ITEM_BYTES[view.dtype]
 
 
 def waits(ptx: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from trine.backends.cuda.cost import floor_us
+from trine.backends.cuda.dependent_launch import weight_to_fetch
 from trine.backends.cuda.groups import ITEM_BYTES, Buffer, Group
 from trine.backends.cuda.records import tensor_map_record
 from trine.backends.cuda.tactic import Argument, Launch, Pointer, Rows, Scalar, Scratch, TensorMap
@@ -104,15 +105,19 @@ class DeviceTimer:
         try:
             for number in range(rounds):
                 offsets, _ = self._place(group, launches, number % sets)
-                ahead = _largest_weight(group, self._place(group, launches, (number + 1) % sets)[0])
+                ahead = _fetched_ahead(launches, self._place(group, launches, (number + 1) % sets)[0])
                 for launch, kernel in zip(launches, kernels, strict=True):
                     previous = [self._add(graph, previous, launch, kernel, offsets, group, ahead)]
         except DeviceError as err:
             self.driver.destroy_graph(graph)
             if not self._early or isinstance(err, DeviceLostError | DeviceMemoryError):
                 raise
-            self._early = False  # the driver is too old for it
-            return self._graph(group, launches, kernels, rounds, sets)
+            self._early = False
+            try:
+                return self._graph(group, launches, kernels, rounds, sets)
+            except DeviceError:
+                self._early = True  # not the driver, which is too old for it, is at fault, but these launches
+                raise
         return graph
 
     def _upload_indices(self, group: Group, launches: Sequence[Launch], sets: int) -> list[tuple[int, int]]:
@@ -227,11 +232,13 @@ def gpu_for_oneself(ordinal: int) -> Iterator[None]:
         yield  # closing the file ends the lock
 
 
-def _largest_weight(group: Group, offsets: dict[Buffer, int]) -> tuple[int, int]:
-    """Where it lies in the pool, and its bytes; (0, 0) without one."""
-    weights = [view.buffer for view in group.views() if view.buffer.kind == "weight"]
-    largest = max(weights, key=lambda each: each.nbytes, default=None)
-    return (0, 0) if largest is None else (offsets[largest], largest.nbytes)
+def _fetched_ahead(launches: Sequence[Launch], offsets: dict[Buffer, int]) -> tuple[int, int]:
+    """Where in the pool what the round before fetches lies, and its bytes; (0, 0) for nothing."""
+    view = weight_to_fetch(launches)
+    if view is None:
+        return 0, 0
+    size = ITEM_BYTES[view.dtype]
+    return offsets[view.buffer] + view.offset * size, view.reach * size
 
 
 def _located(argument: Argument, offsets: dict[Buffer, int], group: Group) -> tuple[Any, ...]:

@@ -83,6 +83,11 @@ class View:
         return math.prod(self.shape)
 
     @property
+    def reach(self) -> int:
+        """How many elements of the buffer lie from its first to its last."""
+        return 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
+
+    @property
     def contiguous(self) -> bool:
         """Whether the elements lie one after another in the order of the axes (axes of length 1 do not count)."""
         wanted = contiguous_strides(self.shape)

@@ -145,7 +145,8 @@ class GpuDriver(Protocol):
     ) -> Any:
         """A kernel node that runs after the nodes ``after``. The driver copies the parameters.
 
-        early: it is started when all blocks of the one node in ``after`` have begun, and waits for its end by itself.
+        early: it is started when all blocks of the one node in ``after`` have ended or given leave, before what they
+        have written is there, and waits for that by itself.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from trine.runtime.cuda.plan import Kernel, LaunchRecord
 __all__ = ["Addresses", "ParameterBlock", "is_edge", "pack_parameters"]
 
 _ALIGNMENT = 64  # of a tensor map
+_FETCH_UNIT = 16  # bytes: addresses and sizes are multiples of it (PTX ISA, cp.async.bulk.prefetch)
 _LEAST_FETCHED = 512  # bytes at a time
+_MOST_AT_ONCE = (1 << 20) - _FETCH_UNIT  # bytes: machine code has 16 bits for how many units a block fetches
 _MOST_FETCHED = 8 << 20  # bytes for a launch: more would drive out of the cache what the others are about to read
 _FORMATS = {"i32": "<i", "i64": "<q", "fp32": "<f"}
 
@@ -94,10 +97,12 @@ def pack_parameters(
 def _fetched_ahead(record: LaunchRecord, weights: int) -> list[bytes]:
     """As dependent_launch.py's instructions take it: an address; bytes for each block, and how many blocks fetch."""
     offset, size = record.ahead
-    blocks = record.grid[0]
-    piece = max(size // blocks // 16 * 16, min(_LEAST_FETCHED, size // 16 * 16))
-    count = min(blocks, size // piece) if piece else 0
-    return [struct.pack("<Q", weights + offset), struct.pack("<II", piece, count)]
+    start = -(-offset // _FETCH_UNIT) * _FETCH_UNIT
+    units = max(0, offset + size - start) // _FETCH_UNIT
+    blocks = math.prod(record.grid)
+    piece = min(max(units // blocks, min(_LEAST_FETCHED // _FETCH_UNIT, units)) * _FETCH_UNIT, _MOST_AT_ONCE)
+    count = min(blocks, units * _FETCH_UNIT // piece) if piece else 0
+    return [struct.pack("<Q", weights + start), struct.pack("<II", piece, count)]
 
 
 def _address(place: tuple[Any, ...], addresses: Addresses) -> int:
