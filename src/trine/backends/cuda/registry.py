@@ -14,6 +14,7 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
     """Imports Triton. ``compiled_elsewhere``: whether kernels may be at hand that this Triton cannot compile."""
     from trine.backends.cuda.kernels import (
         attention,
+        attention_at_once,
         conv_gemm,
         conv_gluon,
         conv_launch,
@@ -43,6 +44,7 @@ def all_tactics(compiled_elsewhere: bool = False) -> tuple[CudaTactic, ...]:
         conv_gemm,
         depthwise,
         attention,
+        attention_at_once,
         layer_norm,
         softmax,
         squeeze_excite,

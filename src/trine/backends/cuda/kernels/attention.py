@@ -16,16 +16,94 @@ from trine.backends.cuda.tactic import Launch
 from trine.backends.cuda.target import Target
 from trine.backends.tactic import Support
 
-__all__ = ["TACTICS", "FlashAttention"]
+__all__ = [
+    "TACTICS",
+    "FlashAttention",
+    "attention_constants",
+    "load_keys",
+    "load_values",
+    "power_of_2",
+    "refusals",
+    "scores_of",
+    "shift_of",
+]
 
 _WIDEST = 256
 _SHARED_SHARE = 0.9
+_LOG2_E = 1.4426950408889634
 
 
 @triton.jit
-def _exp2(x):
+def power_of_2(x):
     """One instruction; below 2**-126 it is 0 (PTX ISA, ex2.approx.ftz.f32), and nobody's weight."""
     return tl.inline_asm_elementwise("ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
+def load_keys(k, start, T: tl.constexpr, D: tl.constexpr, K_T: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr):
+    """(BLOCK_D, N) of the keys from ``start`` on. T: how many there are; None if none of these is beyond."""
+    columns = start + tl.arange(0, N)
+    depth = tl.arange(0, BLOCK_D)
+    if T is None and D == BLOCK_D:
+        return tl.load(k + columns[None, :] * K_T + depth[:, None])
+    mask = depth[:, None] < D
+    if T is not None:
+        mask = mask & (columns[None, :] < T)
+    return tl.load(k + columns[None, :] * K_T + depth[:, None], mask=mask, other=0.0)
+
+
+@triton.jit
+def load_values(v, start, T: tl.constexpr, E: tl.constexpr, V_T: tl.constexpr, N: tl.constexpr, BLOCK_E: tl.constexpr):
+    """(N, BLOCK_E) of the values from ``start`` on, as load_keys."""
+    columns = start + tl.arange(0, N)
+    width = tl.arange(0, BLOCK_E)
+    if T is None and E == BLOCK_E:
+        return tl.load(v + columns[:, None] * V_T + width[None, :])
+    mask = width[None, :] < E
+    if T is not None:
+        mask = mask & (columns[:, None] < T)
+    return tl.load(v + columns[:, None] * V_T + width[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+def scores_of(
+    queries,
+    keys,
+    bias,
+    rows,
+    start,
+    S: tl.constexpr,
+    T: tl.constexpr,
+    SCALE: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    BIAS_S: tl.constexpr,
+    BIAS_T: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    PRECISION: tl.constexpr,
+    N: tl.constexpr,
+):
+    """(rows, N) scores for the keys from ``start`` on; times UNIT, they are in units of log 2. T as above."""
+    columns = start + tl.arange(0, N)
+    scores = tl.dot(queries, keys, input_precision=PRECISION)
+    if SCALE != 1.0:
+        scores *= SCALE
+    if HAS_BIAS:
+        mask = rows[:, None] < S
+        if T is not None:
+            mask = mask & (columns[None, :] < T)
+        more = tl.load(bias + rows[:, None] * BIAS_S + columns[None, :] * BIAS_T, mask=mask, other=0.0)
+        scores += more.to(tl.float32) * 1.4426950408889634
+    if T is not None:
+        scores = tl.where(columns[None, :] < T, scores, float("-inf"))
+    if CAUSAL:
+        scores = tl.where(columns[None, :] <= rows[:, None], scores, float("-inf"))
+    return scores
+
+
+@triton.jit
+def shift_of(top, UNIT: tl.constexpr):
+    """Where every score is -inf there is nothing to keep, and -inf - -inf must not make NaN of later ones."""
+    return tl.where(top == float("-inf"), 0.0, top * UNIT)
 
 
 @triton.jit
@@ -44,6 +122,7 @@ def _attend(
     D: tl.constexpr,
     E: tl.constexpr,
     SCALE: tl.constexpr,
+    UNIT: tl.constexpr,
     K_T: tl.constexpr,
     V_T: tl.constexpr,
     HAS_BIAS: tl.constexpr,
@@ -51,47 +130,19 @@ def _attend(
     BIAS_T: tl.constexpr,
     CAUSAL: tl.constexpr,
     PRECISION: tl.constexpr,
-    BLOCK_N: tl.constexpr,
+    N: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_E: tl.constexpr,
-    ALL: tl.constexpr,
 ):
-    """The largest score, and sums of weights and of weighted values, with BLOCK_N keys more. ALL: none is beyond T."""
-    columns = start + tl.arange(0, BLOCK_N)
-    depth = tl.arange(0, BLOCK_D)
-    width = tl.arange(0, BLOCK_E)
-    if ALL and D == BLOCK_D:
-        keys = tl.load(k + columns[None, :] * K_T + depth[:, None])
-    else:
-        keys = tl.load(
-            k + columns[None, :] * K_T + depth[:, None], mask=(columns[None, :] < T) & (depth[:, None] < D), other=0.0
-        )
-    scores = tl.dot(queries, keys, input_precision=PRECISION)
-    # Scaled together with the subtraction of the largest score, where nothing comes between and the order stays.
-    scaled: tl.constexpr = HAS_BIAS or SCALE <= 0.0
-    unit: tl.constexpr = 1.0 if scaled else SCALE * 1.4426950408889634
-    if scaled:
-        scores *= SCALE * 1.4426950408889634
-    if HAS_BIAS:
-        mask = (rows[:, None] < S) & (columns[None, :] < T)
-        more = tl.load(bias + rows[:, None] * BIAS_S + columns[None, :] * BIAS_T, mask=mask, other=0.0)
-        scores += more.to(tl.float32) * 1.4426950408889634
-    if not ALL:
-        scores = tl.where(columns[None, :] < T, scores, float("-inf"))
-    if CAUSAL:
-        scores = tl.where(columns[None, :] <= rows[:, None], scores, float("-inf"))
+    """The largest score, and sums of weights and of weighted values, with N keys more. T as above."""
+    keys = load_keys(k, start, T, D, K_T, N, BLOCK_D)
+    scores = scores_of(queries, keys, bias, rows, start, S, T, SCALE, HAS_BIAS, BIAS_S, BIAS_T, CAUSAL, PRECISION, N)
     highest = tl.maximum(top, tl.max(scores, axis=1))
-    # Where every score so far is -inf there is nothing to keep, and -inf - -inf must not make NaN of later ones.
-    shift = tl.where(highest == float("-inf"), 0.0, highest * unit)
-    weights = _exp2(scores * unit - shift[:, None])
-    keep = _exp2(top * unit - shift)
+    shift = shift_of(highest, UNIT)
+    weights = power_of_2(scores * UNIT - shift[:, None])
+    keep = power_of_2(top * UNIT - shift)
     total = total * keep + tl.sum(weights, axis=1)
-    if ALL and E == BLOCK_E:
-        values = tl.load(v + columns[:, None] * V_T + width[None, :])
-    else:
-        values = tl.load(
-            v + columns[:, None] * V_T + width[None, :], mask=(columns[:, None] < T) & (width[None, :] < E), other=0.0
-        )
+    values = load_values(v, start, T, E, V_T, N, BLOCK_E)
     sums = tl.dot(weights.to(values.dtype), values, sums * keep[:, None], input_precision=PRECISION)
     return highest, total, sums
 
@@ -109,6 +160,7 @@ def attention(
     E: tl.constexpr,
     HEADS: tl.constexpr,
     SCALE: tl.constexpr,
+    UNIT: tl.constexpr,
     Q_B: tl.constexpr,
     Q_H: tl.constexpr,
     Q_S: tl.constexpr,
@@ -136,8 +188,7 @@ def attention(
     BLOCK_E: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """BLOCK_M queries of one head against all keys, BLOCK_N at a time, and TAIL_N, which are not fewer than are left.
-    Scores times ``unit`` are in units of log 2, for exp2."""
+    """BLOCK_M queries of one head against all keys: BLOCK_N at a time, then TAIL_N, no fewer than are left."""
     blocks: tl.constexpr = (S + BLOCK_M - 1) // BLOCK_M
     head = tl.program_id(0) // blocks
     batch = (head // HEADS).to(tl.int64)
@@ -167,10 +218,11 @@ def attention(
             total,
             sums,
             S,
-            T,
+            None,
             D,
             E,
             SCALE,
+            UNIT,
             K_T,
             V_T,
             HAS_BIAS,
@@ -181,7 +233,6 @@ def attention(
             BLOCK_N,
             BLOCK_D,
             BLOCK_E,
-            True,
         )
     if whole < T:
         top, total, sums = _attend(
@@ -195,10 +246,11 @@ def attention(
             total,
             sums,
             S,
-            T,
+            None if whole + TAIL_N == T else T,
             D,
             E,
             SCALE,
+            UNIT,
             K_T,
             V_T,
             HAS_BIAS,
@@ -209,7 +261,6 @@ def attention(
             TAIL_N,
             BLOCK_D,
             BLOCK_E,
-            whole + TAIL_N == T,
         )
     result = sums * (1.0 / total)[:, None]
     y_mask = (rows[:, None] < S) & (width[None, :] < E)
@@ -227,17 +278,7 @@ class FlashAttention:
         """See CudaTactic."""
         if not isinstance(group, Attention):
             return Support((f"{type(group).__name__} is no attention",))
-        reasons = []
-        for name in ("q", "k", "v", "y"):
-            view: View = getattr(group, name)
-            if view.strides[-1] != 1 and view.shape[-1] != 1:
-                reasons.append(f"{name}: its last axis is not contiguous")
-            if view.dtype not in ("fp16", "bf16", "fp32"):
-                reasons.append(f"{name}: {view.dtype}; wanted fp16, bf16 or fp32")
-        for name, size in (("queries", group.q.shape[3]), ("values", group.v.shape[3])):
-            if size > _WIDEST:
-                reasons.append(f"{name} of {size} numbers; at most {_WIDEST}")
-        return Support(tuple(reasons))
+        return Support(tuple(refusals(group)))
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
         """See CudaTactic."""
@@ -250,11 +291,11 @@ class FlashAttention:
         found = []
         for block_m in rows:
             for block_n in columns:
-                for num_warps, num_stages in ((4, 2), (8, 2), (4, 3), (2, 2)):
+                for num_warps, num_stages in ((4, 4), (4, 3), (8, 3), (4, 2), (2, 2)):
                     if (num_warps == 8 and block_m < 128) or (num_warps == 2 and block_m > 32):
                         continue
-                    if block_n == whole and num_stages > 2:
-                        continue
+                    if num_stages > max(2, t // block_n) or (num_stages == 2 and num_warps == 4 and t >= 3 * block_n):
+                        continue  # more than there are steps, or fewer than hide the loads
                     found.append(
                         {"block_m": block_m, "block_n": block_n, "num_warps": num_warps, "num_stages": num_stages}
                     )
@@ -265,37 +306,62 @@ class FlashAttention:
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
         assert isinstance(group, Attention)
-        batch, heads, s, d = group.q.shape
-        bias = group.bias
-        block_m = configuration["block_m"]
-        constants = {
-            "S": s,
-            "T": group.k.shape[2],
-            "D": d,
-            "E": group.v.shape[3],
-            "HEADS": heads,
-            "SCALE": float(group.scale),
-            **_strides("Q", group.q, "BHS"),
-            **_strides("K", group.k, "BHT"),
-            **_strides("V", group.v, "BHT"),
-            **_strides("Y", group.y, "BHS"),
-            "HAS_BIAS": bias is not None,
-            "BIAS_BATCHES": 1 if bias is None else bias.shape[0],
-            **({f"BIAS_{axis}": 0 for axis in "BHST"} if bias is None else _strides("BIAS", bias, "BHST")),
-            "CAUSAL": group.causal,
-            "PRECISION": configuration.get("precision", "ieee"),
-            "BLOCK_M": block_m,
-            "BLOCK_N": configuration["block_n"],
-            "TAIL_N": max(16, power_of_two(group.k.shape[2] % configuration["block_n"])),
-            "BLOCK_D": max(16, power_of_two(d)),
-            "BLOCK_E": max(16, power_of_two(group.v.shape[3])),
+        batch, heads, s, _ = group.q.shape
+        block_n = configuration["block_n"]
+        constants = attention_constants(group, configuration) | {
+            "BLOCK_N": block_n,
+            "TAIL_N": max(16, power_of_two(group.k.shape[2] % block_n)),
             "STAGES": configuration["num_stages"],
         }
-        operands = {"q": group.q, "k": group.k, "v": group.v, "bias": bias, "y": group.y}
-        grid = (math.ceil(s / block_m) * batch * heads, 1, 1)
+        operands = {"q": group.q, "k": group.k, "v": group.v, "bias": group.bias, "y": group.y}
+        grid = (math.ceil(s / configuration["block_m"]) * batch * heads, 1, 1)
         return [
             launch_of(attention, grid, operands, constants, configuration["num_warps"], configuration["num_stages"])
         ]
+
+
+def refusals(group: Attention) -> list[str]:
+    """What of a group no kernel for attention takes."""
+    reasons = []
+    for name in ("q", "k", "v", "y"):
+        view: View = getattr(group, name)
+        if view.strides[-1] != 1 and view.shape[-1] != 1:
+            reasons.append(f"{name}: its last axis is not contiguous")
+        if view.dtype not in ("fp16", "bf16", "fp32"):
+            reasons.append(f"{name}: {view.dtype}; wanted fp16, bf16 or fp32")
+    for name, size in (("queries", group.q.shape[3]), ("values", group.v.shape[3])):
+        if size > _WIDEST:
+            reasons.append(f"{name} of {size} numbers; at most {_WIDEST}")
+    return reasons
+
+
+def attention_constants(group: Attention, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What every kernel for attention is compiled with. Scores are scaled together with the subtraction of the largest
+    (UNIT), or before, where something comes between or the order would change (SCALE)."""
+    bias = group.bias
+    scale = float(group.scale) * _LOG2_E
+    before = bias is not None or scale <= 0.0
+    return {
+        "S": group.q.shape[2],
+        "T": group.k.shape[2],
+        "D": group.q.shape[3],
+        "E": group.v.shape[3],
+        "HEADS": group.q.shape[1],
+        "SCALE": scale if before else 1.0,
+        "UNIT": 1.0 if before else scale,
+        **_strides("Q", group.q, "BHS"),
+        **_strides("K", group.k, "BHT"),
+        **_strides("V", group.v, "BHT"),
+        **_strides("Y", group.y, "BHS"),
+        "HAS_BIAS": bias is not None,
+        "BIAS_BATCHES": 1 if bias is None else bias.shape[0],
+        **({f"BIAS_{axis}": 0 for axis in "BHST"} if bias is None else _strides("BIAS", bias, "BHST")),
+        "CAUSAL": group.causal,
+        "PRECISION": configuration.get("precision", "ieee"),
+        "BLOCK_M": configuration["block_m"],
+        "BLOCK_D": max(16, power_of_two(group.q.shape[3])),
+        "BLOCK_E": max(16, power_of_two(group.v.shape[3])),
+    }
 
 
 def _strides(name: str, view: View, axes: str) -> dict[str, int]:
@@ -314,8 +380,12 @@ def _cost(configuration: Mapping[str, Any], heads: int, s: int, t: int, target: 
     m, n = int(configuration["block_m"]), int(configuration["block_n"])
     programs = math.ceil(s / m) * heads
     waves = math.ceil(programs / (2 * target.multiprocessors))
-    work = m * math.ceil(t / n) * n
-    return waves * (work + 24 * n * math.ceil(t / n) + 2000) * (1.1 if configuration["num_warps"] == 2 else 1.0)
+    left = t % n
+    keys = t - left + (max(16, power_of_two(left)) if left else 0)
+    slower = (1.1 if configuration["num_warps"] == 2 else 1.0) * (1.0 + 0.2 * max(0, 4 - configuration["num_stages"]))
+    if target.hopper and m < 64:  # too few rows for its own matrix instructions
+        slower *= 1.3
+    return waves * (m * keys + 24 * keys + 2000) * slower
 
 
 TACTICS = (FlashAttention(),)
