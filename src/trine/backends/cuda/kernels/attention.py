@@ -382,7 +382,8 @@ def _cost(configuration: Mapping[str, Any], heads: int, s: int, t: int, target: 
     waves = math.ceil(programs / (2 * target.multiprocessors))
     left = t % n
     keys = t - left + (max(16, power_of_two(left)) if left else 0)
-    slower = (1.1 if configuration["num_warps"] == 2 else 1.0) * (1.0 + 0.2 * max(0, 4 - configuration["num_stages"]))
+    slower = 1.0 + 0.2 * max(0, 4 - int(configuration["num_stages"]))
+    slower *= 1.1 if configuration["num_warps"] == 2 else 1.0
     if target.hopper and m < 64:  # too few rows for its own matrix instructions
         slower *= 1.3
     return waves * (m * keys + 24 * keys + 2000) * slower

@@ -216,7 +216,8 @@ def _cost(configuration: Mapping[str, Any], heads: int, s: int, target: Target) 
     programs = math.ceil(math.ceil(s / block_m) / blocks) * heads
     slower = 1.3 if block_m < 64 and target.hopper else 1.0  # too few rows for its own matrix instructions
     rows = block_m * min(blocks, math.ceil(s / block_m))
-    slower += 0.01 * (configuration["num_stages"] == 1 and blocks > 1) + 0.02 * (configuration["num_warps"] != 4)
+    slower += 0.01 if configuration["num_stages"] == 1 and blocks > 1 else 0.0
+    slower += 0.02 if configuration["num_warps"] != 4 else 0.0
     return math.ceil(programs / (2 * target.multiprocessors)) * (rows + 40.0) * slower
 
 
