@@ -4,6 +4,7 @@ that they compile."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -168,6 +169,23 @@ def test_every_configuration(name: str) -> None:
 def test_reductions_in_parts(parts: int) -> None:
     for name in ("mean over much", "largest of much", "sum of squares", "norm of rows"):
         check(GROUPS[name], {"block": [16, 2], "parts": parts, "num_warps": 1})
+
+
+@pytest.mark.parametrize("name", ["layer norm", "layer norm, residual"])
+def test_programs_that_walk_over_rows(name: str) -> None:
+    """Each takes several tiles, the last of which is not full, and not all have as many."""
+    group = norm(70, 96, "fp32", residual="residual" in name)
+    small = replace(SM90, multiprocessors=1)
+    configuration = {"rows": 4, "num_warps": 8, "walk": True}
+    (launch,) = TACTICS[LayerNorm].launches(group, configuration, small)
+    assert launch.grid == (4, 1, 1)
+    check_group(TACTICS[LayerNorm], group, small, configuration, 4e-6, 4e-6)
+
+
+def test_only_many_rows_are_walked() -> None:
+    tactic = TACTICS[LayerNorm]
+    assert any("walk" in each for each in tactic.configurations(norm(128 * 197, 768), SM90))
+    assert not any("walk" in each for each in tactic.configurations(norm(197, 768), SM90))
 
 
 def test_long_reductions_fill_the_gpu() -> None:

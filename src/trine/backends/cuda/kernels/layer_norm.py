@@ -20,6 +20,54 @@ from trine.backends.tactic import Support
 __all__ = ["TACTICS", "LayerNormRows"]
 
 _LONGEST = 32768
+_STAGES = 3  # rows under way in a program that walks
+_WALKERS = 32  # warps of them on a multiprocessor
+
+
+@triton.jit
+def _normalise(
+    x,
+    residual,
+    scales,
+    biases,
+    y,
+    total,
+    tile,
+    rows,
+    N: tl.constexpr,
+    X_ROW: tl.constexpr,
+    X_ONE: tl.constexpr,
+    RESIDUAL_ROW: tl.constexpr,
+    RESIDUAL_ONE: tl.constexpr,
+    Y_ROW: tl.constexpr,
+    Y_ONE: tl.constexpr,
+    TOTAL_ROW: tl.constexpr,
+    TOTAL_ONE: tl.constexpr,
+    EPSILON: tl.constexpr,
+    RMS: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """BLOCK_ROWS rows of N numbers, in fp32: the mean first, then the variance of the differences from it."""
+    row = (tile * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS))[:, None]
+    column = tl.arange(0, BLOCK)[None, :]
+    mask = (row < rows) & (column < N)
+    row = row.to(tl.int64)
+    value = tl.load(x + row * X_ROW + column * X_ONE, mask=mask, other=0.0).to(tl.float32)
+    if residual is not None:
+        value += tl.load(residual + row * RESIDUAL_ROW + column * RESIDUAL_ONE, mask=mask, other=0.0).to(tl.float32)
+    if total is not None:
+        tl.store(total + row * TOTAL_ROW + column * TOTAL_ONE, value, mask=mask)
+    if not RMS:
+        mean = tl.sum(value, axis=1)[:, None] / N
+        value = tl.where(column < N, value - mean, 0.0)
+    variance = tl.sum(value * value, axis=1)[:, None] / N
+    value = value * (1.0 / tl.sqrt_rn(variance + EPSILON))
+    if scales is not None:
+        value *= scales
+    if biases is not None:
+        value += biases
+    tl.store(y + row * Y_ROW + column * Y_ONE, value, mask=mask)
 
 
 @triton.jit
@@ -44,27 +92,62 @@ def layer_norm(
     RMS: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
-    """BLOCK_ROWS rows of N numbers, in fp32: the mean first, then the variance of the differences from it."""
-    row = (tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS))[:, None]
+    """BLOCK_ROWS rows; where STAGES is not 0, then every num_programs-th such tile, the next ones' loads under way."""
     column = tl.arange(0, BLOCK)[None, :]
-    mask = (row < rows) & (column < N)
-    row = row.to(tl.int64)
-    value = tl.load(x + row * X_ROW + column * X_ONE, mask=mask, other=0.0).to(tl.float32)
-    if residual is not None:
-        value += tl.load(residual + row * RESIDUAL_ROW + column * RESIDUAL_ONE, mask=mask, other=0.0).to(tl.float32)
-    if total is not None:
-        tl.store(total + row * TOTAL_ROW + column * TOTAL_ONE, value, mask=mask)
-    if not RMS:
-        mean = tl.sum(value, axis=1)[:, None] / N
-        value = tl.where(column < N, value - mean, 0.0)
-    variance = tl.sum(value * value, axis=1)[:, None] / N
-    value = value * (1.0 / tl.sqrt_rn(variance + EPSILON))
-    if scale is not None:
-        value *= tl.load(scale + column, mask=column < N, other=0.0).to(tl.float32)
-    if bias is not None:
-        value += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)
-    tl.store(y + row * Y_ROW + column * Y_ONE, value, mask=mask)
+    scales = None if scale is None else tl.load(scale + column, mask=column < N, other=0.0).to(tl.float32)
+    biases = None if bias is None else tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)
+    if STAGES == 0:
+        _normalise(
+            x,
+            residual,
+            scales,
+            biases,
+            y,
+            total,
+            tl.program_id(0),
+            rows,
+            N,
+            X_ROW,
+            X_ONE,
+            RESIDUAL_ROW,
+            RESIDUAL_ONE,
+            Y_ROW,
+            Y_ONE,
+            TOTAL_ROW,
+            TOTAL_ONE,
+            EPSILON,
+            RMS,
+            BLOCK_ROWS,
+            BLOCK,
+        )
+    else:
+        tiles = (rows + BLOCK_ROWS - 1) // BLOCK_ROWS
+        for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), num_stages=STAGES):
+            _normalise(
+                x,
+                residual,
+                scales,
+                biases,
+                y,
+                total,
+                tile,
+                rows,
+                N,
+                X_ROW,
+                X_ONE,
+                RESIDUAL_ROW,
+                RESIDUAL_ONE,
+                Y_ROW,
+                Y_ONE,
+                TOTAL_ROW,
+                TOTAL_ONE,
+                EPSILON,
+                RMS,
+                BLOCK_ROWS,
+                BLOCK,
+            )
 
 
 class LayerNormRows:
@@ -88,10 +171,12 @@ class LayerNormRows:
         return Support(tuple(reasons))
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
-        """See CudaTactic."""
+        """See CudaTactic. walk: a few programs take all rows in turn, rather than each its own."""
         assert isinstance(group, LayerNorm)
         rows, n = group.y.shape
-        return row_tiles(rows, n, target)
+        tiles = row_tiles(rows, n, target)
+        walks = [{**each, "walk": True} for each in tiles[:2] if rows // each["rows"] >= 2 * _walkers(each, target)]
+        return [*tiles[:1], *walks, *tiles[1:]]
 
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
@@ -111,9 +196,19 @@ class LayerNormRows:
             strides = (0, 0) if view is None else view.strides
             constants |= {f"{name.upper()}_ROW": strides[0], f"{name.upper()}_ONE": strides[1]}
         constants |= {"BLOCK_ROWS": configuration["rows"], "BLOCK": power_of_two(n)}
-        grid = (math.ceil(rows / configuration["rows"]), 1, 1)
+        programs = math.ceil(rows / configuration["rows"])
+        if "walk" in configuration:
+            constants["STAGES"] = _STAGES
+            programs = min(programs, _walkers(configuration, target))
+        else:
+            constants["STAGES"] = 0
+        grid = (programs, 1, 1)
         operands["rows"] = Scalar("i32", rows)
         return [launch_of(layer_norm, grid, operands, constants, configuration["num_warps"])]
+
+
+def _walkers(configuration: Mapping[str, Any], target: Target) -> int:
+    return int(target.multiprocessors * max(1, _WALKERS // configuration["num_warps"]))
 
 
 TACTICS = (LayerNormRows(),)
