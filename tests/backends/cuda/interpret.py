@@ -201,14 +201,25 @@ class ReferenceMemory:
         self._memory.put(view, array)
 
 
-def check_group(tactic: Any, group: Group, target: Any, configuration: Any, rtol: float, atol: float) -> None:
-    """Random numbers in every operand; all that the launches write against ``reference.py``."""
+def check_group(
+    tactic: Any,
+    group: Group,
+    target: Any,
+    configuration: Any,
+    rtol: float,
+    atol: float,
+    x: np.ndarray[Any, Any] | None = None,
+) -> None:
+    """Random numbers in every operand, or ``x`` in the group's own; all that the launches write against
+    ``reference.py``."""
     rng = np.random.default_rng(len(group.name))
     ours, theirs = Memory(), Memory()
     for given in group.views():
         shape = tuple(n if stride else 1 for n, stride in zip(given.shape, given.strides, strict=True))
         view = replace(given, shape=shape)  # each element once, where a stride of 0 repeats some
         values = rng.normal(size=shape).astype(NUMPY[view.dtype])
+        if x is not None and given is getattr(group, "x", None):
+            values = x
         ours.put(view, values)
         theirs.put(view, values)
     assert tactic.supports(group, target), tactic.supports(group, target).reasons

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from backends.cuda.compiling import ALL_TARGETS, compile_group, every_kernel
 from backends.cuda.interpret import check_group
@@ -25,6 +26,7 @@ from trine.backends.cuda.groups import (
     contiguous_strides,
 )
 from trine.backends.cuda.kernels.layer_norm import LayerNormRows
+from trine.backends.cuda.kernels.layer_norm_long import LayerNormLong
 from trine.backends.cuda.kernels.pool import PoolRows
 from trine.backends.cuda.kernels.reduce import ReduceTiles
 from trine.backends.cuda.kernels.softmax import SoftmaxRows
@@ -182,6 +184,42 @@ def test_programs_that_walk_over_rows(name: str) -> None:
     check_group(TACTICS[LayerNorm], group, small, configuration, 4e-6, 4e-6)
 
 
+LONG: dict[str, LayerNorm] = {
+    "fp16": norm(2, 9000),
+    "residual": norm(1, 10000, "fp32", residual=True),
+    "rms": norm(2, 5000, "fp32", rms=True, affine=False),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("parts", [1, 3, 5])
+def test_rows_in_parts(name: str, parts: int) -> None:
+    group = LONG[name]
+    tactic = LayerNormLong()
+    assert tactic.supports(group, SM90)
+    unit = _UNITS[group.y.dtype]
+    check_group(tactic, group, SM90, {"block": 1024, "parts": parts, "num_warps": 4}, unit, unit)
+
+
+def test_rows_in_parts_whose_mean_is_large() -> None:
+    """The differences from it are what counts: squares minus the mean's square would leave nothing of them."""
+    group = norm(1, 5000, "fp32", affine=False)
+    rng = np.random.default_rng(0)
+    x = (1e4 + rng.standard_normal((1, 5000))).astype(np.float32)
+    unit = 2e-3  # what fp32 leaves of numbers around 10,000
+    check_group(LayerNormLong(), group, SM90, {"block": 512, "parts": 4, "num_warps": 4}, unit, unit, x=x)
+
+
+def test_long_rows_fill_the_gpu() -> None:
+    for rows in (1, 3, 400):
+        group = norm(rows, 200704)
+        configuration = LayerNormLong().configurations(group, SM90)[0]
+        first, second = LayerNormLong().launches(group, configuration, SM90)
+        assert first.grid == second.grid
+        assert first.grid[0] >= SM90.multiprocessors // 2
+    assert "rows of 64; wanted at least 4096" in LayerNormLong().supports(norm(2, 64), SM90).reasons
+
+
 def test_only_many_rows_are_walked() -> None:
     tactic = TACTICS[LayerNorm]
     assert any("walk" in each for each in tactic.configurations(norm(128 * 197, 768), SM90))
@@ -229,6 +267,11 @@ MORE: dict[str, Group] = {
 def test_compiles(name: str, target: Any) -> None:
     group = REPRESENTATIVES[name]
     assert compile_group(TACTICS[type(group)], group, target)
+
+
+@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
+def test_long_rows_compile(target: Any) -> None:
+    assert compile_group(LayerNormLong(), norm(1, 200704, residual=True), target)
 
 
 @pytest.mark.exhaustive

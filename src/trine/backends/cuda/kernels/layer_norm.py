@@ -17,7 +17,7 @@ from trine.backends.cuda.tactic import Launch, Scalar
 from trine.backends.cuda.target import Target
 from trine.backends.tactic import Support
 
-__all__ = ["TACTICS", "LayerNormRows"]
+__all__ = ["TACTICS", "LayerNormRows", "norm_constants", "norm_operands", "norm_refusals"]
 
 _LONGEST = 32768
 _STAGES = 3  # rows under way in a program that walks
@@ -159,15 +159,9 @@ class LayerNormRows:
         """See CudaTactic."""
         if not isinstance(group, LayerNorm):
             return Support((f"{type(group).__name__} is no layer normalisation",))
-        reasons = []
+        reasons = norm_refusals(group)
         if group.x.shape[-1] > _LONGEST:
             reasons.append(f"rows of {group.x.shape[-1]}; at most {_LONGEST} fit in registers")
-        for name, view in (("scale", group.scale), ("bias", group.bias)):
-            if view is not None and view.strides[-1] != 1 and view.shape[-1] != 1:
-                reasons.append(f"{name}: stride {view.strides[-1]}; wanted 1")
-        for name, view in (("x", group.x), ("residual", group.residual), ("y", group.y), ("total", group.total)):
-            if view is not None and view.dtype not in ("fp16", "bf16", "fp32"):
-                reasons.append(f"{name}: {view.dtype}; wanted fp16, bf16 or fp32")
         return Support(tuple(reasons))
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
@@ -182,29 +176,40 @@ class LayerNormRows:
         """See CudaTactic."""
         assert isinstance(group, LayerNorm)
         rows, n = group.x.shape
-        operands: dict[str, Any] = {
-            "x": group.x,
-            "residual": group.residual,
-            "scale": group.scale,
-            "bias": group.bias,
-            "y": group.y,
-            "total": group.total,
-        }
-        constants: dict[str, Any] = {"N": n, "EPSILON": float(group.epsilon), "RMS": group.rms}
-        for name in ("x", "residual", "y", "total"):
-            view = operands[name]
-            strides = (0, 0) if view is None else view.strides
-            constants |= {f"{name.upper()}_ROW": strides[0], f"{name.upper()}_ONE": strides[1]}
-        constants |= {"BLOCK_ROWS": configuration["rows"], "BLOCK": power_of_two(n)}
+        constants = norm_constants(group) | {"BLOCK_ROWS": configuration["rows"], "BLOCK": power_of_two(n), "STAGES": 0}
         programs = math.ceil(rows / configuration["rows"])
         if "walk" in configuration:
             constants["STAGES"] = _STAGES
             programs = min(programs, _walkers(configuration, target))
-        else:
-            constants["STAGES"] = 0
-        grid = (programs, 1, 1)
-        operands["rows"] = Scalar("i32", rows)
-        return [launch_of(layer_norm, grid, operands, constants, configuration["num_warps"])]
+        operands = norm_operands(group) | {"rows": Scalar("i32", rows)}
+        return [launch_of(layer_norm, (programs, 1, 1), operands, constants, configuration["num_warps"])]
+
+
+def norm_refusals(group: LayerNorm) -> list[str]:
+    """What of a group no kernel for normalisation takes."""
+    reasons = []
+    for name, view in (("scale", group.scale), ("bias", group.bias)):
+        if view is not None and view.strides[-1] != 1 and view.shape[-1] != 1:
+            reasons.append(f"{name}: stride {view.strides[-1]}; wanted 1")
+    for name, view in (("x", group.x), ("residual", group.residual), ("y", group.y), ("total", group.total)):
+        if view is not None and view.dtype not in ("fp16", "bf16", "fp32"):
+            reasons.append(f"{name}: {view.dtype}; wanted fp16, bf16 or fp32")
+    return reasons
+
+
+def norm_operands(group: LayerNorm) -> dict[str, Any]:
+    """By the names of the kernels' parameters."""
+    return {name: getattr(group, name) for name in ("x", "residual", "scale", "bias", "y", "total")}
+
+
+def norm_constants(group: LayerNorm) -> dict[str, Any]:
+    """What the kernels are compiled with."""
+    constants: dict[str, Any] = {"N": group.x.shape[-1], "EPSILON": float(group.epsilon), "RMS": group.rms}
+    for name in ("x", "residual", "y", "total"):
+        view = getattr(group, name)
+        strides = (0, 0) if view is None else view.strides
+        constants |= {f"{name.upper()}_ROW": strides[0], f"{name.upper()}_ONE": strides[1]}
+    return constants
 
 
 def _walkers(configuration: Mapping[str, Any], target: Target) -> int:
