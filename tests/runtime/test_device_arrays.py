@@ -162,6 +162,22 @@ def test_closing_a_context_frees_its_memory(driver, context):
         context.execute_async({"x": OnGpu(driver, rows_of(2))})
 
 
+def test_a_context_of_a_closed_engine(driver, context):
+    x, y = OnGpu(driver, rows_of(2)), empty(driver, 2)
+    context.execute({"x": rows_of(2)})
+    context._session._executor.close()
+    driver.calls.clear()
+    for call in (
+        lambda: context.execute({"x": rows_of(2)}),
+        lambda: context.execute({"x": x}, out={"y": y}),
+        lambda: context.execute_async({"x": x}, out={"y": y}, stream=77),
+    ):
+        with pytest.raises(InputError, match=r"this engine is closed; load it again with trine\.load"):
+            call()
+    assert not any(driver.count(name) for name in ("allocate", "allocate_pinned", "launch", "record"))
+    context.close()
+
+
 def test_host_arrays_are_not_on_a_gpu():
     assert not is_on_gpu(np.zeros(3))
     assert not is_on_gpu(torch.zeros(3))

@@ -16,6 +16,7 @@ from trine.runtime.cuda.graph import GraphsOfBucket
 from trine.runtime.cuda.launch_times import launch_times
 from trine.runtime.cuda.parameters import Addresses
 from trine.runtime.cuda.staging import Staging, row_bytes
+from trine.runtime.executor import ENGINE_CLOSED
 
 if TYPE_CHECKING:
     from trine.runtime.cuda.executor import CudaExecutor
@@ -69,6 +70,11 @@ class CudaSession:
         """Positions of the outputs that the CPU gives, in host memory: their shapes depend on values."""
         return frozenset(index for index, (shape, _) in enumerate(self._plan.outputs) if shape is None)
 
+    def check_open(self) -> None:
+        """Raises InputError once the engine is closed: neither its weights nor the session's memory are there then."""
+        if self._closed:
+            raise InputError(ENGINE_CLOSED)
+
     def rows_of(self, shapes: Sequence[tuple[int, ...]]) -> int:
         """How many rows a call with these input shapes has. Raises InputError when inputs disagree."""
         if not self._plan.rows_vary:
@@ -80,6 +86,7 @@ class CudaSession:
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See Session: NumPy through pinned memory. Returns when the answers are there."""
+        self.check_open()
         with self._driver.current:
             rows = self.rows_of([array.shape for array in inputs])
             self._staging.send(inputs, rows, self.stream)
@@ -123,6 +130,7 @@ class CudaSession:
 
     def _begin(self, stream: Any) -> Any:
         """The stream as the driver has it; it waits for the call before."""
+        self.check_open()
         driver = self._driver
         handle = int(self.stream if stream is None else stream)
         if handle == int(self.stream):
