@@ -76,6 +76,21 @@ def test_the_stream_that_the_interface_names(driver, context):
     assert ("launch", 78) in driver.calls
 
 
+@pytest.mark.parametrize("streams", ["foreign_streams", "captured_streams"])
+def test_a_stream_that_cannot_be_used_is_refused_before_anything_is_done(driver, context, streams):
+    """A capture would break: the call waits for events of before it, and allocates."""
+    x, y = OnGpu(driver, rows_of(2)), empty(driver, 2)
+    getattr(driver, streams).add(77)
+    driver.calls.clear()
+    with pytest.raises(InputError, match=r"stream: .*(one of cuda:1's|outside of the capture)"):
+        context.execute_async({"x": x}, out={"y": y}, stream=77)
+    assert driver.calls == [("check_stream", 77)]
+    driver.captured_streams.clear()
+    driver.foreign_streams.clear()
+    context.execute_async({"x": x}, out={"y": y}, stream=77)
+    np.testing.assert_array_equal(y.values.reshape(-1, WIDTH), answer(rows_of(2)))
+
+
 class StreamOf:
     def __init__(self, **attributes):
         self.__dict__.update(attributes)

@@ -154,7 +154,8 @@ class ExecutionContext:
                 else the context's own.
 
         Raises:
-            InputError: as ``execute``; also for arrays in host memory, and for an engine that runs on the CPU.
+            InputError: as ``execute``; also for arrays in host memory, for an engine that runs on the CPU, and for a
+                stream of another GPU or context, or one that is being captured into a CUDA graph.
         """
         session: Any = self._session
         if session is None:
@@ -168,6 +169,8 @@ class ExecutionContext:
             self._refuse_names(inputs)
         if out is not None:
             self._refuse_unknown(out)
+        handle = current_stream(inputs, stream)
+        session.check_stream(int(session.stream) if handle is None else handle)
         bound: dict[str, int] = {}
         addresses, shapes = [], []
         for name, check in self._checks.items():
@@ -196,7 +199,6 @@ class ExecutionContext:
             if array.shape != shape:
                 raise InputError(f"out {info.name!r}: expected shape {shape}, got {array.shape}")
             targets.append(array.address)
-        handle = current_stream(inputs, stream)
         session.run_device(addresses, targets, session.rows_of(shapes), handle)
         return answers
 

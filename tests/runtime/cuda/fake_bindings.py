@@ -42,6 +42,7 @@ class FakeBindings:
             "cuDeviceGetAttribute": lambda kind, device: capability[kind == "minor"],
             "cuDeviceGetName": lambda size, device: b"NVIDIA Test\0\0",
             "cuMemGetInfo": lambda: (3 << 20, 8 << 20),
+            "cuStreamIsCapturing": lambda stream: 0,
         }
 
     @staticmethod

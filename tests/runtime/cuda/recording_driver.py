@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from trine.errors import DeviceLostError, DeviceMemoryError, InputError
+from trine.runtime.cuda.borrowed import CAPTURED
 from trine.runtime.cuda.parameters import ParameterBlock
 
 Kernel = Callable[["RecordingDriver", tuple[int, int, int], tuple[bytes, ...]], None]
@@ -50,11 +51,12 @@ class Handle(int):
 
 
 class RecordingDriver:
-    """``capacity``: bytes of device memory. ``calls``: every call in order, as (name, ...)."""
+    """``capacity``: bytes of device memory, and of pinned memory. ``calls``: every call in order, as (name, ...)."""
 
     def __init__(
         self, kernels: Mapping[str, Kernel] | None = None, capability: int = 90, capacity: int = 1 << 30, seed: int = 0
     ) -> None:
+        self.pinned_capacity = capacity
         self.kernels, self.capability, self.capacity = dict(kernels or {}), capability, capacity
         self.ordinal, self.name = 0, "a recording driver"
         self.device_memory: dict[int, np.ndarray] = {}
@@ -66,6 +68,7 @@ class RecordingDriver:
         self.handles: set[int] = set()
         self.lost = False
         self.foreign_streams: set[int] = set()
+        self.captured_streams: set[int] = set()
         self._threads: list[int] = []  # those whose current GPU this is
         self._random = random.Random(seed)
         self._next_handle = 1000
@@ -123,6 +126,8 @@ class RecordingDriver:
 
     def allocate_pinned(self, nbytes: int) -> int:
         self._note("allocate_pinned", nbytes)
+        if sum(block.nbytes for block in self.pinned.values()) + nbytes > self.pinned_capacity:
+            raise DeviceMemoryError(f"cuda:0: the host has no {nbytes} bytes of pinned memory")
         return self._keep(self.pinned, nbytes)
 
     def free_pinned(self, address: int) -> None:
@@ -154,6 +159,8 @@ class RecordingDriver:
         self._note("check_stream", int(stream))
         if int(stream) in self.foreign_streams:
             raise InputError("stream: expected one of cuda:0's, got one of cuda:1's")
+        if int(stream) in self.captured_streams:
+            raise InputError(CAPTURED)
 
     def elapsed_ms(self, before: Any, after: Any) -> float:
         self._note("elapsed_ms")

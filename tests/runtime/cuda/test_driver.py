@@ -129,27 +129,46 @@ def test_no_memory_for_a_context(bindings):
 
 def test_streams_of_this_gpu_and_of_others(bindings):
     driver = Driver()
-    bindings.answer("cuStreamGetDevice", 0)
-    driver.check_stream(7)
-    bindings.answer("cuStreamGetDevice", 1)
-    with pytest.raises(InputError, match="stream: expected one of cuda:0's, got one of cuda:1's"):
+    driver.check_stream(7)  # its context is the GPU's primary one
+    bindings.answer("cuStreamGetCtx", 8192)
+    bindings.answer("cuCtxGetDevice", 1)
+    with pytest.raises(
+        InputError, match=r"stream: expected one of cuda:0's, got one of cuda:1's; .* or load the engine with device="
+    ):
         driver.check_stream(7)
-    bindings.fail["cuStreamGetDevice"] = "CUDA_ERROR_INVALID_HANDLE"
-    with pytest.raises(InputError, match=r"got one that is none: .*CUDA_ERROR_INVALID_HANDLE"):
+    assert names(bindings)[-3:] == ["cuCtxPushCurrent", "cuCtxGetDevice", "cuCtxPopCurrent"]
+    bindings.answer("cuCtxGetDevice", 0)
+    with pytest.raises(InputError, match=r"got one of another context there; .* import pycuda\.autoprimaryctx"):
         driver.check_stream(7)
-    bindings.fail["cuStreamGetDevice"] = "CUDA_ERROR_ILLEGAL_ADDRESS"
+    bindings.fail["cuStreamGetCtx"] = "CUDA_ERROR_INVALID_HANDLE"
+    with pytest.raises(InputError, match=r"got one that is none: .*CUDA_ERROR_INVALID_HANDLE.*; pass one that"):
+        driver.check_stream(7)
+    bindings.fail["cuStreamGetCtx"] = "CUDA_ERROR_ILLEGAL_ADDRESS"
     with pytest.raises(DeviceLostError):
         driver.check_stream(7)
 
 
-def test_an_old_driver_cannot_say_whose_stream_it_is(bindings, monkeypatch):
+def test_a_stream_that_is_being_captured(bindings):
     driver = Driver()
+    bindings.answer("cuStreamIsCapturing", 1)
+    with pytest.raises(InputError, match=r"captured into a CUDA graph, .* Call the engine outside of the capture"):
+        driver.check_stream(7)
+    bindings.fail["cuStreamIsCapturing"] = "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT"  # of the default stream
+    with pytest.raises(InputError, match="captured into a CUDA graph"):
+        driver.check_stream(0)
+    bindings.fail["cuStreamIsCapturing"] = "CUDA_ERROR_LAUNCH_FAILED"
+    with pytest.raises(DeviceLostError):
+        driver.check_stream(7)
 
-    def missing(stream):
-        raise RuntimeError('Function "cuStreamGetDevice" not found')
 
-    monkeypatch.setattr(bindings, "cuStreamGetDevice", missing, raising=False)
-    driver.check_stream(7)
+def test_no_pinned_memory_is_the_hosts_fault(bindings):
+    driver = Driver()
+    bindings.fail["cuMemHostAlloc"] = "CUDA_ERROR_OUT_OF_MEMORY"
+    with pytest.raises(DeviceMemoryError, match=r"the host, not the GPU, has no 5 MiB .*; free host memory") as caught:
+        driver.allocate_pinned(5 << 20)
+    assert "MiB are free" not in str(caught.value)
+    del bindings.fail["cuMemHostAlloc"]
+    assert driver.allocate_pinned(5 << 20) == 4096
 
 
 @pytest.mark.parametrize(("cluster", "said"), [((1, 1, 1), 0), ((2, 1, 1), 1)])

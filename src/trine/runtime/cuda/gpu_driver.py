@@ -52,7 +52,7 @@ class GpuDriver(Protocol):
         ...
 
     def allocate_pinned(self, nbytes: int) -> int:
-        """Host memory that copies to the device at full speed."""
+        """Host memory that copies to the device at full speed. Raises DeviceMemoryError when there is too little."""
         ...
 
     def free_pinned(self, address: int) -> None:
@@ -80,7 +80,8 @@ class GpuDriver(Protocol):
         ...
 
     def check_stream(self, stream: Any) -> None:
-        """Raises InputError for a stream of another GPU, or one that no longer exists."""
+        """Raises InputError for a stream of another GPU or context, one that no longer exists, or one that is being
+        captured into a CUDA graph."""
         ...
 
     def destroy_stream(self, stream: Any) -> None:

@@ -42,7 +42,6 @@ class CudaSession:
         self.stream = driver.stream()
         self._finished = driver.event()  # of the last call, on whichever stream
         self._closed = False
-        self._foreign = 0  # the caller's stream that was last seen to be one of this GPU
         self._on_own_stream = True  # the last call
         self._graphs = [
             [
@@ -70,10 +69,17 @@ class CudaSession:
         """Positions of the outputs that the CPU gives, in host memory: their shapes depend on values."""
         return frozenset(index for index, (shape, _) in enumerate(self._plan.outputs) if shape is None)
 
-    def check_open(self) -> None:
-        """Raises InputError once the engine is closed: neither its weights nor the session's memory are there then."""
-        if self._closed:
+    def _check_open(self) -> None:
+        if self._closed:  # then neither the engine's weights nor the session's memory are there
             raise InputError(ENGINE_CLOSED)
+
+    def check_stream(self, handle: int) -> None:
+        """Raises InputError when ``run_device`` cannot put a call on this stream: it is of another GPU or context, or
+        being captured into a CUDA graph; or when the engine is closed."""
+        self._check_open()
+        if handle != int(self.stream):
+            with self._driver.current:
+                self._driver.check_stream(self._driver.as_stream(handle))
 
     def rows_of(self, shapes: Sequence[tuple[int, ...]]) -> int:
         """How many rows a call with these input shapes has. Raises InputError when inputs disagree."""
@@ -86,7 +92,7 @@ class CudaSession:
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See Session: NumPy through pinned memory. Returns when the answers are there."""
-        self.check_open()
+        self._check_open()
         with self._driver.current:
             rows = self.rows_of([array.shape for array in inputs])
             self._staging.send(inputs, rows, self.stream)
@@ -94,14 +100,14 @@ class CudaSession:
             return self._staging.fetch(outputs, rows, self.stream, self._cpu.results)
 
     def run_device(self, inputs: Sequence[int], outputs: Sequence[int], rows: int, stream: Any) -> None:
-        """Queue a call on ``stream`` (a handle, or the driver's own; None: the session's), on device memory at these
-        addresses.
+        """Queue a call on ``stream`` (a handle that ``check_stream`` lets pass; None: the session's), on device memory
+        at these addresses.
 
         Returns at once, or when the CPU has done its part, where the plan leaves it one. More rows than the largest
         bucket are answered piece by piece.
 
-        Raises InputError for a stream of another GPU, DeviceMemoryError when the activations do not fit, RuntimeError
-        when the CPU's part fails.
+        Raises DeviceMemoryError when the activations do not fit, RuntimeError when the CPU's part fails, InputError
+        when the engine is closed.
         """
         with self._driver.current:
             stream = self._begin(stream)
@@ -130,7 +136,7 @@ class CudaSession:
 
     def _begin(self, stream: Any) -> Any:
         """The stream as the driver has it; it waits for the call before."""
-        self.check_open()
+        self._check_open()
         driver = self._driver
         handle = int(self.stream if stream is None else stream)
         if handle == int(self.stream):
@@ -139,9 +145,6 @@ class CudaSession:
                 self._on_own_stream = True
             return self.stream
         stream = driver.as_stream(handle)
-        if handle != self._foreign:
-            driver.check_stream(stream)
-            self._foreign = handle
         # Even for the stream of the call before: it may be another one by now that was given the same handle.
         driver.wait(stream, self._finished)
         self._on_own_stream = False
