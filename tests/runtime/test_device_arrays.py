@@ -1,5 +1,8 @@
 """Arrays in a GPU's memory at the border, with objects that say they are such, over a recording driver."""
 
+import ctypes
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +14,10 @@ from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.errors import InputError
 from trine.profile import ShapeRange
+from trine.runtime.array_libraries import current_stream
 from trine.runtime.context import ExecutionContext
 from trine.runtime.cuda.executor import CudaExecutor
-from trine.runtime.device_arrays import as_device_array, current_stream, is_on_gpu
+from trine.runtime.device_arrays import as_device_array, is_on_gpu
 
 
 class OnGpu:
@@ -76,6 +80,57 @@ def test_the_stream_that_the_interface_names(driver, context):
     assert ("launch", 78) in driver.calls
 
 
+def orders(driver):
+    """Who waits for whom, and the launches: ("waits", stream, other) where an event was recorded on the other."""
+    recorded, found = {}, []
+    for name, *values in driver.calls:
+        if name == "record":
+            recorded[values[0]] = values[1]
+        elif name == "wait":
+            found.append(("waits", values[0], recorded.get(values[1])))
+        elif name == "launch":
+            found.append(("launch", values[0]))
+    return found
+
+
+def test_the_work_waits_for_every_stream_that_an_interface_names(driver):
+    infos = tuple(TensorInfo(name, DataType.FLOAT32, ("batch", WIDTH)) for name in "xabc")
+    sample = replace(plan(), inputs=plan().inputs * 4)
+    context = ExecutionContext(CudaExecutor(sample, infos, (Y,), driver=driver), infos, (Y,), {})
+    streams = {"x": 80, "a": 78, "b": None, "c": 80}
+    inputs = {name: OnGpu(driver, rows_of(2), stream=stream) for name, stream in streams.items()}
+    y = OnGpu(driver, rows_of(2), stream=79)
+    driver.calls.clear()
+    context.execute_async(inputs, out={"y": y}, stream=77)
+    *waits, launch = orders(driver)
+    assert waits[0] == ("waits", 77, None), "the call before"
+    assert sorted(waits[1:]) == [("waits", 77, 78), ("waits", 77, 79), ("waits", 77, 80)]
+    assert launch == ("launch", 77)
+    context.execute(inputs, out={"y": y})  # on the first one that is named
+    assert sorted(orders(driver)[5:]) == [
+        ("launch", 80),
+        ("waits", 80, 77),
+        ("waits", 80, 78),
+        ("waits", 80, 79),
+        ("waits", int(context._session.stream), 80),  # and the caller for it
+    ]
+
+
+def test_the_default_stream_by_either_handle(driver, context):
+    x, y = OnGpu(driver, rows_of(2), stream=1), OnGpu(driver, rows_of(2), stream=1)
+    context.execute({"x": x}, out={"y": y})
+    driver.calls.clear()
+    context.execute_async({"x": x}, out={"y": y}, stream=0)
+    assert orders(driver) == [("waits", 0, None), ("launch", 0)]
+
+
+def test_an_interface_that_names_a_stream_of_another_gpu(driver, context):
+    driver.foreign_streams.add(78)
+    with pytest.raises(InputError, match="one of cuda:1's"):
+        context.execute_async({"x": OnGpu(driver, rows_of(2), stream=78)}, out={"y": empty(driver, 2)}, stream=77)
+    assert not driver.count("launch")
+
+
 @pytest.mark.parametrize("streams", ["foreign_streams", "captured_streams"])
 def test_a_stream_that_cannot_be_used_is_refused_before_anything_is_done(driver, context, streams):
     """A capture would break: the call waits for events of before it, and allocates."""
@@ -96,9 +151,19 @@ class StreamOf:
         self.__dict__.update(attributes)
 
 
-@pytest.mark.parametrize("stream", [5, StreamOf(cuda_stream=5), StreamOf(ptr=5), StreamOf(handle=5), np.int64(5)])
+NUMBAS = StreamOf(handle=ctypes.c_void_p(5))
+
+
+@pytest.mark.parametrize(
+    "stream", [5, StreamOf(cuda_stream=5), StreamOf(ptr=5), StreamOf(handle=5), NUMBAS, np.int64(5)]
+)
 def test_streams_of_other_libraries(stream):
     assert current_stream({}, stream) == 5
+
+
+@pytest.mark.parametrize("stream", [0, 1, StreamOf(handle=ctypes.c_void_p(0))])
+def test_the_default_stream(stream):
+    assert current_stream({}, stream) == 0
 
 
 def test_what_is_no_stream():

@@ -13,8 +13,9 @@ from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.errors import InputError
 from trine.profile import ShapeRange
+from trine.runtime.array_libraries import current_stream, library_stream
 from trine.runtime.arrays import as_numpy, as_torch, is_torch
-from trine.runtime.device_arrays import as_device_array, current_stream, has_current_stream, is_on_gpu, new_like
+from trine.runtime.device_arrays import as_device_array, is_on_gpu, new_like
 from trine.runtime.executor import Executor, Session
 
 __all__ = ["ExecutionContext"]
@@ -172,7 +173,7 @@ class ExecutionContext:
         handle = current_stream(inputs, stream)
         session.check_stream(int(session.stream) if handle is None else handle)
         bound: dict[str, int] = {}
-        addresses, shapes = [], []
+        sources, targets = [], []
         for name, check in self._checks.items():
             if not is_on_gpu(inputs[name]):
                 raise InputError(
@@ -180,9 +181,8 @@ class ExecutionContext:
                 )
             array = as_device_array(f"input {name}", inputs[name], check.info, session.ordinal)
             check.check_shape(array.shape, bound)
-            addresses.append(array.address)
-            shapes.append(array.shape)
-        answers, targets = {}, []
+            sources.append(array)
+        answers = {}
         example = next(iter(inputs.values()))
         for index, info in enumerate(self._outputs):
             shape = self._shape_of(info, bound)
@@ -198,14 +198,20 @@ class ExecutionContext:
             array = as_device_array(f"out {info.name}", answers[info.name], info, session.ordinal, to_write=True)
             if array.shape != shape:
                 raise InputError(f"out {info.name!r}: expected shape {shape}, got {array.shape}")
-            targets.append(array.address)
-        session.run_device(addresses, targets, session.rows_of(shapes), handle)
+            targets.append(array)
+        session.run_device(
+            [array.address for array in sources],
+            [array.address for array in targets],
+            session.rows_of([array.shape for array in sources]),
+            handle,
+            after={array.stream for array in (*sources, *targets) if array.stream is not None},
+        )
         return answers
 
     def _execute_on_gpu(self, inputs: Mapping[str, Any], out: Mapping[str, Any] | None) -> dict[str, Any]:
         """As execute_async; answers are waited for unless PyTorch's or CuPy's current stream orders what follows."""
         answers = self.execute_async(inputs, out)
-        if not any(has_current_stream(value) for value in inputs.values()):
+        if all(library_stream(value) is None for value in inputs.values()):
             session: Any = self._session
             session.synchronize()
         return answers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,18 +12,21 @@ import numpy as np
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.errors import ConfigError, InputError
+from trine.runtime.array_libraries import interface_stream
 from trine.runtime.arrays import is_torch
 
-__all__ = ["DeviceArray", "as_device_array", "current_stream", "has_current_stream", "is_on_gpu", "new_like"]
+__all__ = ["DeviceArray", "as_device_array", "is_on_gpu", "new_like"]
 
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """Where a contiguous array lies. ``dtype`` as in a manifest."""
+    """Where a contiguous array lies. ``dtype`` as in a manifest; ``stream``: the handle of the one that makes it, if it
+    names one."""
 
     address: int
     shape: tuple[int, ...]
     dtype: str
+    stream: int | None = None
 
 
 def is_on_gpu(value: object) -> bool:
@@ -38,6 +40,7 @@ def as_device_array(name: str, value: Any, info: TensorInfo, ordinal: int, *, to
     """Raises InputError for another device, dtype or layout than the engine's; shapes are checked by the context."""
     if not is_on_gpu(value):
         raise InputError(f"{name!r}: expected an array on cuda:{ordinal}, got one in host memory")
+    stream = None
     if is_torch(value):
         if value.device.index not in (None, ordinal):
             raise InputError(f"{name!r}: expected an array on cuda:{ordinal}, got one on {value.device}; move it there")
@@ -53,12 +56,13 @@ def as_device_array(name: str, value: Any, info: TensorInfo, ordinal: int, *, to
         address, read_only = described["data"]
         if to_write and read_only:
             raise InputError(f"{name!r}: expected an array that can be written, got a read-only one")
+        stream = interface_stream(described)
         contiguous = described.get("strides") in (None, _contiguous_strides(shape, described["typestr"]))
     if dtype != info.dtype.value:
         raise InputError(f"{name!r}: expected {info.dtype.value}, got {dtype}; convert it on the GPU")
     if not contiguous:
         raise InputError(f"{name!r}: expected a contiguous array, got one with gaps or other strides; make a copy")
-    return DeviceArray(int(address), shape, dtype)
+    return DeviceArray(int(address), shape, dtype, stream)
 
 
 def _interface_dtype(text: str) -> str:
@@ -86,37 +90,3 @@ def new_like(example: Any, info: TensorInfo, shape: tuple[int, ...]) -> Any:
     raise InputError(
         f"output {info.name!r}: a {type(example).__name__} cannot be made here; give memory for it with out="
     )
-
-
-def has_current_stream(value: object) -> bool:
-    """Whether ``value`` is of a library in which each thread has a current stream, PyTorch or CuPy."""
-    cupy = sys.modules.get("cupy")
-    return is_torch(value) or (cupy is not None and isinstance(value, cupy.ndarray))
-
-
-def current_stream(inputs: Mapping[str, Any], stream: Any) -> int | None:
-    """The handle of ``stream``, or of the library's current stream that the inputs come from, or of the one that their
-    CUDA array interface names; None: the context's own.
-
-    ``stream``: a handle, or an object with ``cuda_stream`` (PyTorch), ``ptr`` (CuPy) or ``handle`` (pycuda, cuda-core).
-    Raises InputError for anything else.
-    """
-    if stream is not None:
-        for attribute in ("cuda_stream", "ptr", "handle"):
-            stream = getattr(stream, attribute, stream)
-        try:
-            return int(stream)
-        except (TypeError, ValueError) as err:
-            raise InputError(
-                f"stream: expected a handle or a stream of PyTorch, CuPy or pycuda, got {type(stream).__name__}"
-            ) from err
-    for value in inputs.values():
-        if is_torch(value):
-            return int(sys.modules["torch"].cuda.current_stream(value.device).cuda_stream)
-        cupy = sys.modules.get("cupy")
-        if cupy is not None and isinstance(value, cupy.ndarray):
-            return int(cupy.cuda.get_current_stream().ptr)
-        described = getattr(value, "__cuda_array_interface__", {}).get("stream")
-        if described is not None:
-            return int(described)
-    return None

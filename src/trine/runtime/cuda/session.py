@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class CudaSession:
         self._closed = True  # until there is something to free
         self.stream = driver.stream()
         self._finished = driver.event()  # of the last call, on whichever stream
+        self._arrived = driver.event()  # what a call's arrays wait for, on one stream after the other
         self._closed = False
         self._on_own_stream = True  # the last call
         self._graphs = [
@@ -99,18 +100,20 @@ class CudaSession:
             self.run_device(self._staging.inputs, self._staging.outputs, rows, None)
             return self._staging.fetch(outputs, rows, self.stream, self._cpu.results)
 
-    def run_device(self, inputs: Sequence[int], outputs: Sequence[int], rows: int, stream: Any) -> None:
+    def run_device(
+        self, inputs: Sequence[int], outputs: Sequence[int], rows: int, stream: Any, after: Collection[int] = ()
+    ) -> None:
         """Queue a call on ``stream`` (a handle that ``check_stream`` lets pass; None: the session's), on device memory
-        at these addresses.
+        at these addresses, behind what is on the streams ``after``.
 
         Returns at once, or when the CPU has done its part, where the plan leaves it one. More rows than the largest
         bucket are answered piece by piece.
 
         Raises DeviceMemoryError when the activations do not fit, RuntimeError when the CPU's part fails, InputError
-        when the engine is closed.
+        when the engine is closed or another GPU has one of the streams ``after``.
         """
         with self._driver.current:
-            stream = self._begin(stream)
+            stream = self._begin(stream, after)
             self._cpu.begin()
             try:
                 done = 0
@@ -134,20 +137,27 @@ class CudaSession:
             if graphs is not None:
                 graphs.find(addresses).run(addresses, stream)
 
-    def _begin(self, stream: Any) -> Any:
-        """The stream as the driver has it; it waits for the call before."""
+    def _begin(self, stream: Any, after: Collection[int] = ()) -> Any:
+        """The stream as the driver has it; it waits for the call before, and for the streams ``after``."""
         self._check_open()
         driver = self._driver
         handle = int(self.stream if stream is None else stream)
+        others = [driver.as_stream(other) for other in after if other != handle]
+        for other in others:
+            driver.check_stream(other)
         if handle == int(self.stream):
+            stream = self.stream
             if not self._on_own_stream:
-                driver.wait(self.stream, self._finished)
+                driver.wait(stream, self._finished)
                 self._on_own_stream = True
-            return self.stream
-        stream = driver.as_stream(handle)
-        # Even for the stream of the call before: it may be another one by now that was given the same handle.
-        driver.wait(stream, self._finished)
-        self._on_own_stream = False
+        else:
+            stream = driver.as_stream(handle)
+            # Even for the stream of the call before: it may be another one by now that was given the same handle.
+            driver.wait(stream, self._finished)
+            self._on_own_stream = False
+        for other in others:
+            driver.record(self._arrived, other)
+            driver.wait(stream, self._arrived)
         return stream
 
     def _wait_for_arena(self, nbytes: int, stream: Any) -> None:
@@ -252,6 +262,7 @@ class CudaSession:
                 driver.free(self._arena)
                 self._arena = 0
             driver.destroy_event(self._finished)
+            driver.destroy_event(self._arrived)
             driver.destroy_stream(self.stream)
 
     def __del__(self) -> None:
