@@ -13,9 +13,9 @@ from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.errors import InputError
 from trine.profile import ShapeRange
-from trine.runtime.array_libraries import current_stream, library_stream
+from trine.runtime.array_libraries import current_stream, library_stream, new_like
 from trine.runtime.arrays import as_numpy, as_torch, is_torch
-from trine.runtime.device_arrays import as_device_array, is_on_gpu, new_like
+from trine.runtime.device_arrays import as_device_array, is_on_gpu
 from trine.runtime.executor import Executor, Session
 
 __all__ = ["ExecutionContext"]
@@ -171,7 +171,9 @@ class ExecutionContext:
         if out is not None:
             self._refuse_unknown(out)
         handle = current_stream(inputs, stream)
-        session.check_stream(int(session.stream) if handle is None else handle)
+        if handle is None:
+            handle = int(session.stream)
+        session.check_stream(handle)
         bound: dict[str, int] = {}
         sources, targets = [], []
         for name, check in self._checks.items():
@@ -194,7 +196,7 @@ class ExecutionContext:
             if out is not None and info.name in out:
                 answers[info.name] = out[info.name]
             else:
-                answers[info.name] = new_like(example, info, shape)
+                answers[info.name] = new_like(example, info, shape, handle)
             array = as_device_array(f"out {info.name}", answers[info.name], info, session.ordinal, to_write=True)
             if array.shape != shape:
                 raise InputError(f"out {info.name!r}: expected shape {shape}, got {array.shape}")

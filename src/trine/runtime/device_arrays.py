@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from trine.errors import ConfigError, InputError
 from trine.runtime.array_libraries import interface_stream
 from trine.runtime.arrays import is_torch
 
-__all__ = ["DeviceArray", "as_device_array", "is_on_gpu", "new_like"]
+__all__ = ["DeviceArray", "as_device_array", "is_on_gpu"]
 
 
 @dataclass(frozen=True)
@@ -76,17 +75,3 @@ def _contiguous_strides(shape: tuple[int, ...], typestr: str) -> tuple[int, ...]
     """In bytes."""
     item = np.dtype(typestr).itemsize
     return tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
-def new_like(example: Any, info: TensorInfo, shape: tuple[int, ...]) -> Any:
-    """A new array of the example's kind, on its device, for an output. Raises InputError for unknown kinds."""
-    if is_torch(example):
-        torch = sys.modules["torch"]
-        return torch.empty(shape, dtype=getattr(torch, info.dtype.value), device=example.device)
-    cupy = sys.modules.get("cupy")
-    if cupy is not None and isinstance(example, cupy.ndarray):
-        with example.device:
-            return cupy.empty(shape, info.dtype.numpy)
-    raise InputError(
-        f"output {info.name!r}: a {type(example).__name__} cannot be made here; give memory for it with out="
-    )

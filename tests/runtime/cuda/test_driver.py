@@ -53,10 +53,13 @@ def test_faults(bindings, status, kind, text):
     assert type(caught.value) is kind
 
 
-def test_out_of_memory_says_what_it_was_for(bindings):
+def test_out_of_memory_says_what_it_was_for(bindings, monkeypatch):
     driver = Driver()
     bindings.fail["cuMemAlloc"] = "CUDA_ERROR_OUT_OF_MEMORY"
     with pytest.raises(DeviceMemoryError, match=r"cuda:0: the engine's weights needs 5 MiB; 3 of 8 MiB are free"):
+        driver.allocate(5 << 20, "the engine's weights")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(DeviceMemoryError, match=r"smaller batch; torch\.cuda\.empty_cache\(\) gives back what is kept"):
         driver.allocate(5 << 20, "the engine's weights")
     del bindings.fail["cuMemAlloc"]
     assert driver.allocate(5 << 20, "the engine's weights") == 4096

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, NoDeviceError
+from trine.runtime.array_libraries import allocator_hint
 from trine.runtime.cuda.bindings import KERNEL_FAULTS, usable_driver
 from trine.runtime.cuda.borrowed import check_stream
 from trine.runtime.cuda.parameters import ParameterBlock
@@ -92,7 +93,10 @@ class Driver:
             free, total = self.memory()
         except DeviceError:  # there is not even a context to ask in
             return "close other programs that use the GPU"
-        return f"{free // _MIB} of {total // _MIB} MiB are free; close other engines, or build with a smaller batch"
+        hint = allocator_hint()
+        return f"{free // _MIB} of {total // _MIB} MiB are free; close other engines, or build with a smaller batch" + (
+            f"; {hint} gives back what is kept for later arrays" if hint else ""
+        )
 
     def activate(self) -> None:
         """Make this GPU's context the calling thread's from now on, for programs that use nothing else."""
