@@ -53,12 +53,18 @@ class Torch(Library):
         monkeypatch.setattr(torch.cuda, "ExternalStream", self.external)
         monkeypatch.setattr(torch.cuda, "default_stream", lambda device: SimpleNamespace(cuda_stream=0))
         monkeypatch.setattr(torch.cuda, "stream", self.on)
+        self.real_empty = torch.empty
         monkeypatch.setattr(torch, "empty", self.empty)
 
     def external(self, handle: int, device: Any) -> Any:
         return SimpleNamespace(cuda_stream=handle or 4242)  # as PyTorch: a new stream, where there is no handle
 
-    def empty(self, shape: tuple[int, ...], dtype: Any, device: Any) -> torch.Tensor:
+    def empty(self, *shape: Any, **options: Any) -> torch.Tensor:
+        if options.get("device") != CudaTensor.device:  # PyTorch's own, of fake tensors and such
+            return self.real_empty(*shape, **options)
+        return self.empty_on_gpu(*shape, options["dtype"])
+
+    def empty_on_gpu(self, shape: tuple[int, ...], dtype: Any) -> torch.Tensor:
         if not self.room:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nSee documentation")
         return self.tensor(np.zeros(shape, str(dtype).removeprefix("torch.")))

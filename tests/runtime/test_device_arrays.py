@@ -8,6 +8,8 @@ import pytest
 import torch
 from runtime.cuda.recording_driver import RecordingDriver
 from runtime.cuda.sample_plans import STAND_INS, WIDTH, X, Y, answer, plan, rows_of
+from runtime.stand_in_libraries import CudaTensor, Torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import trine
 from trine.dtypes import DataType
@@ -23,7 +25,7 @@ from trine.runtime.device_arrays import as_device_array, is_on_gpu
 class OnGpu:
     """An array of some library's, in a driver's memory."""
 
-    def __init__(self, driver, array, **more):
+    def __init__(self, driver, array, read_only=False, **more):
         self.driver, self.shape, self.dtype = driver, array.shape, array.dtype
         with driver.current:
             self.address = driver.allocate(array.nbytes, "an array")
@@ -31,7 +33,7 @@ class OnGpu:
         self.__cuda_array_interface__ = {
             "shape": array.shape,
             "typestr": array.dtype.str,
-            "data": (self.address, False),
+            "data": (self.address, read_only),
             "version": 3,
             **more,
         }
@@ -179,7 +181,7 @@ def test_without_memory_for_the_outputs(driver, context):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda d: OnGpu(d, rows_of(2).astype(np.float64)), "'input x': expected float32, got float64; convert it"),
+        (lambda d: OnGpu(d, rows_of(2).astype(np.float64)), "input 'x': expected float32, got float64; convert it"),
         (lambda d: OnGpu(d, np.zeros((2, WIDTH), "M8[s]")), "expected float32, got <M8"),
         (lambda d: OnGpu(d, rows_of(2), strides=(8, 8)), "expected a contiguous array"),
         (lambda d: OnGpu(d, np.zeros((2, 4), np.float32)), "axis 1 is 4, expected 3"),
@@ -197,10 +199,14 @@ def test_inputs_that_do_not_fit(driver, context, make, text):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda d: {"y": np.zeros((2, WIDTH), np.float32)}, "'out y': expected an array on cuda:0, got one in host"),
+        (
+            lambda d: {"y": np.zeros((2, WIDTH), np.float32)},
+            r"out 'y': expected an array on cuda:0, got one in host memory; move it there \(y\.to",
+        ),
         (lambda d: {"y": empty(d, 3)}, r"out 'y': expected shape \(2, 3\), got \(3, 3\)"),
         (lambda d: {"z": empty(d, 2)}, r"out: unknown \['z'\]"),
-        (lambda d: {"y": OnGpu(d, rows_of(2), data=(4096, True))}, "that can be written, got a read-only one"),
+        (lambda d: {"y": OnGpu(d, rows_of(2), read_only=True)}, "that can be written, got a read-only one"),
+        (lambda d: {"y": OnGpu(d, rows_of(2), data=(0, False))}, r"out 'y': .* of shape \(2, 3\) without memory"),
     ],
 )
 def test_outputs_that_do_not_fit(driver, context, make, text):
@@ -208,16 +214,70 @@ def test_outputs_that_do_not_fit(driver, context, make, text):
         context.execute({"x": OnGpu(driver, rows_of(2))}, out=make(driver))
 
 
-def test_strides_that_say_contiguous(driver):
+def test_strides_that_say_contiguous(driver, context):
     array = OnGpu(driver, rows_of(2), strides=(WIDTH * 4, 4))
-    assert as_device_array("x", array, X, 0).shape == (2, WIDTH)
+    assert as_device_array("x", array, X, context._session).shape == (2, WIDTH)
+    one = OnGpu(driver, rows_of(1), strides=(1, 4))  # of the only row there is nothing behind
+    assert as_device_array("x", one, X, context._session).contiguous
 
 
-def test_another_gpu(driver):
+def test_another_gpu(driver, context):
+    """The driver is asked: the interface says nothing of the device."""
     array = OnGpu(driver, rows_of(2))
-    array.device = StreamOf(id=1)
-    with pytest.raises(InputError, match="expected an array on cuda:0, got one on cuda:1; move it there"):
-        as_device_array("x", array, X, 0)
+    driver.elsewhere[array.address] = 1
+    with pytest.raises(
+        InputError,
+        match=r"input 'x': expected an array on cuda:0, got one on cuda:1; move it there, or load .* device=\"cuda:1\"",
+    ):
+        context.execute({"x": array}, out={"y": empty(driver, 2)})
+    assert not driver.count("launch")
+
+
+def test_memory_that_no_gpu_has(driver, context):
+    host = rows_of(2)
+    array = OnGpu(driver, host, data=(host.ctypes.data, False))
+    with pytest.raises(
+        InputError, match=r"input 'x': .* got a OnGpu at 0x[0-9a-f]+, where no GPU has memory; pass one"
+    ):
+        context.execute({"x": array}, out={"y": empty(driver, 2)})
+
+
+def fake():
+    with FakeTensorMode():
+        return torch.full((2, WIDTH), 0.0, device="cuda:0")  # it needs no GPU
+
+
+def freed(tensor):
+    tensor.data_ptr = lambda: 0  # as where the storage was resized to nothing
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda on_gpu: fake(), "a FakeTensor"),
+        (lambda on_gpu: torch.zeros(2, WIDTH, device="meta"), r"expected an array on cuda:0, got one on meta"),
+        (lambda on_gpu: torch.zeros(2, WIDTH).to_sparse(), r"layout .*; pass x\.to_dense\(\)"),
+        (
+            lambda on_gpu: torch._neg_view(on_gpu).as_subclass(CudaTensor),
+            r"negative view; pass x\.resolve_conj\(\)\.resolve_neg\(\)",
+        ),
+        (lambda on_gpu: on_gpu.t().as_subclass(CudaTensor), "expected a contiguous array"),
+        (freed, r"got one of shape \(2, 3\) without memory"),
+    ],
+)
+def test_tensors_that_hold_no_numbers(driver, context, monkeypatch, make, text):
+    x = make(Torch(driver, monkeypatch).tensor(rows_of(2)))
+    with pytest.raises(InputError, match=f"input 'x': .*{text}"):
+        context.execute_async({"x": x}, out={"y": empty(driver, 2)})
+    assert not driver.count("launch")
+
+
+def test_a_tensor_under_a_transform(driver, context, monkeypatch):
+    Torch(driver, monkeypatch)
+    given = fake()
+    with given.fake_mode, pytest.raises(InputError, match="input 'x': expected a plain tensor"):
+        torch.vmap(lambda x: context.execute_async({"x": x}, out={"y": empty(driver, 2)}))(given)
 
 
 def test_some_here_and_some_there(driver):
@@ -228,7 +288,9 @@ def test_some_here_and_some_there(driver):
         {"x": OnGpu(driver, rows_of(2)), "z": rows_of(2)},
         {"x": rows_of(2), "z": OnGpu(driver, rows_of(2))},
     ):
-        with pytest.raises(InputError, match="expected an array on the GPU like the others, got one in host memory"):
+        with pytest.raises(
+            InputError, match=r"expected an array on cuda:0, got one in host memory; move it there .* or pass all"
+        ):
             context.execute(inputs)
 
 

@@ -177,11 +177,7 @@ class ExecutionContext:
         bound: dict[str, int] = {}
         sources, targets = [], []
         for name, check in self._checks.items():
-            if not is_on_gpu(inputs[name]):
-                raise InputError(
-                    f"input {name!r}: expected an array on the GPU like the others, got one in host memory"
-                )
-            array = as_device_array(f"input {name}", inputs[name], check.info, session.ordinal)
+            array = as_device_array(name, inputs[name], check.info, session)
             check.check_shape(array.shape, bound)
             sources.append(array)
         answers = {}
@@ -197,7 +193,7 @@ class ExecutionContext:
                 answers[info.name] = out[info.name]
             else:
                 answers[info.name] = new_like(example, info, shape, handle)
-            array = as_device_array(f"out {info.name}", answers[info.name], info, session.ordinal, to_write=True)
+            array = as_device_array(info.name, answers[info.name], info, session, "out")
             if array.shape != shape:
                 raise InputError(f"out {info.name!r}: expected shape {shape}, got {array.shape}")
             targets.append(array)

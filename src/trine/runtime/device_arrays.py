@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,19 +12,34 @@ from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.errors import ConfigError, InputError
 from trine.runtime.array_libraries import interface_stream
-from trine.runtime.arrays import is_torch
+from trine.runtime.arrays import check_plain_tensor, is_torch
 
 __all__ = ["DeviceArray", "as_device_array", "is_on_gpu"]
 
 
+class Gpu(Protocol):
+    """What is asked of a CudaSession here."""
+
+    @property
+    def ordinal(self) -> int:
+        """0 for cuda:0."""
+        ...
+
+    def device_of(self, address: int) -> int | None:
+        """See GpuDriver."""
+        ...
+
+
 @dataclass(frozen=True)
 class DeviceArray:
-    """Where a contiguous array lies. ``dtype`` as in a manifest; ``stream``: the handle of the one that makes it, if it
-    names one."""
+    """Where an array lies. ``dtype`` as in a manifest; ``stream``: the handle of the one that makes it, if it names
+    one."""
 
     address: int
     shape: tuple[int, ...]
     dtype: str
+    contiguous: bool
+    read_only: bool = False
     stream: int | None = None
 
 
@@ -35,33 +50,65 @@ def is_on_gpu(value: object) -> bool:
     return hasattr(value, "__cuda_array_interface__")
 
 
-def as_device_array(name: str, value: Any, info: TensorInfo, ordinal: int, *, to_write: bool = False) -> DeviceArray:
-    """Raises InputError for another device, dtype or layout than the engine's; shapes are checked by the context."""
-    if not is_on_gpu(value):
-        raise InputError(f"{name!r}: expected an array on cuda:{ordinal}, got one in host memory")
-    stream = None
+def as_device_array(name: str, value: Any, info: TensorInfo, gpu: Gpu, role: str = "input") -> DeviceArray:
+    """A contiguous array of the engine's dtype on its GPU; that can be written where ``role``, what errors call it, is
+    "out".
+
+    Raises InputError for anything else; shapes are checked by the context.
+    """
+    what, wanted = f"{role} {name!r}", f"expected an array on cuda:{gpu.ordinal}"
     if is_torch(value):
-        if value.device.index not in (None, ordinal):
-            raise InputError(f"{name!r}: expected an array on cuda:{ordinal}, got one on {value.device}; move it there")
-        dtype = str(value.dtype).removeprefix("torch.")
-        contiguous, address, shape = value.is_contiguous(), value.data_ptr(), tuple(value.shape)
+        check_plain_tensor(name, value, role)
+    if not is_on_gpu(value):
+        where = f"on {value.device}" if is_torch(value) and value.device.type != "cpu" else "in host memory"
+        raise InputError(
+            f"{what}: {wanted}, got one {where}; move it there ({name}.to('cuda:{gpu.ordinal}'), "
+            f"cupy.asarray({name})), or pass all arrays in host memory, to execute"
+        )
+    if is_torch(value):
+        array, device = _of_torch(name, value, role), value.device.index
     else:
-        where = getattr(getattr(value, "device", None), "id", ordinal)  # CuPy's
-        if where != ordinal:
-            raise InputError(f"{name!r}: expected an array on cuda:{ordinal}, got one on cuda:{where}; move it there")
-        described = value.__cuda_array_interface__
-        shape = tuple(described["shape"])
-        dtype = _interface_dtype(described["typestr"])
-        address, read_only = described["data"]
-        if to_write and read_only:
-            raise InputError(f"{name!r}: expected an array that can be written, got a read-only one")
-        stream = interface_stream(described)
-        contiguous = described.get("strides") in (None, _contiguous_strides(shape, described["typestr"]))
-    if dtype != info.dtype.value:
-        raise InputError(f"{name!r}: expected {info.dtype.value}, got {dtype}; convert it on the GPU")
-    if not contiguous:
-        raise InputError(f"{name!r}: expected a contiguous array, got one with gaps or other strides; make a copy")
-    return DeviceArray(int(address), shape, dtype, stream)
+        array = _of_interface(value)
+        device = gpu.device_of(array.address) if array.address else gpu.ordinal
+    if device is None:
+        raise InputError(
+            f"{what}: {wanted}, got a {type(value).__name__} at {array.address:#x}, where no GPU has memory; pass one "
+            "that was not freed, and not one in host memory"
+        )
+    if device != gpu.ordinal:
+        raise InputError(
+            f'{what}: {wanted}, got one on cuda:{device}; move it there, or load the engine with device="cuda:{device}"'
+        )
+    if array.address == 0 and 0 not in array.shape:
+        raise InputError(
+            f"{what}: {wanted}, got one of shape {array.shape} without memory; pass one that holds numbers"
+        )
+    if array.read_only and role == "out":
+        raise InputError(f"{what}: expected an array that can be written, got a read-only one; pass one of your own")
+    if array.dtype != info.dtype.value:
+        raise InputError(f"{what}: expected {info.dtype.value}, got {array.dtype}; convert it on the GPU")
+    if not array.contiguous:
+        raise InputError(f"{what}: expected a contiguous array, got one with gaps or other strides; make a copy")
+    return array
+
+
+def _of_torch(name: str, tensor: Any, role: str) -> DeviceArray:
+    if tensor.is_conj() or tensor.is_neg():  # what is in memory has yet to be turned
+        raise InputError(
+            f"{role} {name!r}: expected numbers as they are in memory, got a conjugate or negative view; pass "
+            f"{name}.resolve_conj().resolve_neg()"
+        )
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return DeviceArray(tensor.data_ptr(), tuple(tensor.shape), dtype, tensor.is_contiguous())
+
+
+def _of_interface(value: Any) -> DeviceArray:
+    described = value.__cuda_array_interface__
+    shape, typestr = tuple(described["shape"]), described["typestr"]
+    address, read_only = described["data"]
+    contiguous = _is_contiguous(shape, described.get("strides"), np.dtype(typestr).itemsize)
+    stream = interface_stream(described)
+    return DeviceArray(int(address or 0), shape, _interface_dtype(typestr), contiguous, bool(read_only), stream)
 
 
 def _interface_dtype(text: str) -> str:
@@ -71,7 +118,12 @@ def _interface_dtype(text: str) -> str:
         return text
 
 
-def _contiguous_strides(shape: tuple[int, ...], typestr: str) -> tuple[int, ...]:
-    """In bytes."""
-    item = np.dtype(typestr).itemsize
-    return tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+def _is_contiguous(shape: Sequence[int], strides: Sequence[int] | None, item: int) -> bool:
+    """``item``: the stride of neighbours. Where an axis has one element, its stride says nothing."""
+    if strides is None or 0 in shape:
+        return True
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1 and stride != item:
+            return False
+        item *= size
+    return True

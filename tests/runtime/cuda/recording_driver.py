@@ -67,6 +67,7 @@ class RecordingDriver:
         self.modules: list[bytes] = []
         self.handles: set[int] = set()
         self.lost = False
+        self.elsewhere: dict[int, int] = {}  # addresses that other GPUs have
         self.foreign_streams: set[int] = set()
         self.captured_streams: set[int] = set()
         self._threads: list[int] = []  # those whose current GPU this is
@@ -123,6 +124,10 @@ class RecordingDriver:
     def free(self, address: int) -> None:
         self._note("free", address)
         del self.device_memory[address]
+
+    def device_of(self, address: int) -> int | None:
+        self._note("device_of", address)
+        return self.elsewhere.get(address, self.ordinal if self._inside(address) else None)
 
     def allocate_pinned(self, nbytes: int) -> int:
         self._note("allocate_pinned", nbytes)
@@ -279,8 +284,11 @@ class RecordingDriver:
         where[block.ctypes.data + start] = block[start : start + nbytes]
         return int(block.ctypes.data + start)
 
+    def _inside(self, address: int) -> list[int]:
+        return [first for first, block in self.device_memory.items() if first <= address < first + block.nbytes]
+
     def _check(self, address: int, nbytes: int) -> None:
-        inside = [first for first, block in self.device_memory.items() if first <= address < first + block.nbytes]
+        inside = self._inside(address)
         assert inside, f"{address} is no device memory"
         assert address + nbytes <= inside[0] + self.device_memory[inside[0]].nbytes
 

@@ -164,6 +164,24 @@ def test_a_stream_that_is_being_captured(bindings):
         driver.check_stream(7)
 
 
+def test_whose_memory_an_address_is(bindings):
+    driver = Driver()
+    found = {"ordinal": 0, "managed": False}
+    bindings._answers["cuPointerGetAttribute"] = lambda kind, address: found[kind]
+    assert driver.device_of(4096) == 0
+    found["ordinal"] = 1
+    assert driver.device_of(4096) == 1
+    found["managed"] = True  # it goes where it is used
+    assert driver.device_of(4096) == 0
+    found["ordinal"] = -2  # of no device
+    assert driver.device_of(4096) is None
+    bindings.fail["cuPointerGetAttribute"] = "CUDA_ERROR_INVALID_VALUE"
+    assert driver.device_of(4096) is None
+    bindings.fail["cuPointerGetAttribute"] = "CUDA_ERROR_ILLEGAL_ADDRESS"
+    with pytest.raises(DeviceLostError):
+        driver.device_of(4096)
+
+
 def test_no_pinned_memory_is_the_hosts_fault(bindings):
     driver = Driver()
     bindings.fail["cuMemHostAlloc"] = "CUDA_ERROR_OUT_OF_MEMORY"

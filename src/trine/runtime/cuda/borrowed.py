@@ -1,4 +1,4 @@
-"""Streams that callers bring, as NVIDIA's driver knows them: whose they are, and whether work may be put on them."""
+"""Streams and memory that callers bring, as NVIDIA's driver knows them: whose they are, and what may be done there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from trine.errors import DeviceError, DeviceLostError, InputError
 
-__all__ = ["CAPTURED", "check_stream"]
+__all__ = ["CAPTURED", "check_stream", "device_of"]
 
 CAPTURED = (
     "stream: it is being captured into a CUDA graph, and an engine's call cannot become a part of one: it waits for "
@@ -52,3 +52,16 @@ def _device(call: Callable[..., Any], context: Any) -> int:
         return int(call("cuCtxGetDevice"))
     finally:
         call("cuCtxPopCurrent")
+
+
+def device_of(ask: Callable[..., tuple[bool, Any]], kinds: Any, ordinal: int, address: int) -> int | None:
+    """As GpuDriver has it. ``ask``: Driver's; ``kinds``: the bindings' enumeration of what is known of an address."""
+    unknown = "CUDA_ERROR_INVALID_VALUE"
+    known, device = ask("cuPointerGetAttribute", kinds.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address, no=unknown)
+    if not known or int(device) < 0:
+        return None
+    if int(device) != ordinal:
+        known, managed = ask("cuPointerGetAttribute", kinds.CU_POINTER_ATTRIBUTE_IS_MANAGED, address, no=unknown)
+        if known and managed:
+            return ordinal
+    return int(device)

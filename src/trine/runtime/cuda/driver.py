@@ -9,7 +9,7 @@ from typing import Any
 from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, NoDeviceError
 from trine.runtime.array_libraries import allocator_hint
 from trine.runtime.cuda.bindings import KERNEL_FAULTS, usable_driver
-from trine.runtime.cuda.borrowed import check_stream
+from trine.runtime.cuda.borrowed import check_stream, device_of
 from trine.runtime.cuda.parameters import ParameterBlock
 from trine.runtime.cuda.tensor_map import encode_tensor_map
 
@@ -143,6 +143,10 @@ class Driver:
     def free(self, address: int) -> None:
         """Of what ``allocate`` gave."""
         self._call("cuMemFree", address)
+
+    def device_of(self, address: int) -> int | None:
+        """See GpuDriver."""
+        return device_of(self._ask, self.cu.CUpointer_attribute, self.ordinal, address)
 
     def allocate_pinned(self, nbytes: int) -> int:
         """Host memory that copies to the device at full speed. Raises DeviceMemoryError when there is too little."""

@@ -51,6 +51,11 @@ class GpuDriver(Protocol):
         """Of what ``allocate`` gave."""
         ...
 
+    def device_of(self, address: int) -> int | None:
+        """The ordinal of the GPU that has this memory; this one's of memory that moves to where it is used. None: no
+        GPU has it."""
+        ...
+
     def allocate_pinned(self, nbytes: int) -> int:
         """Host memory that copies to the device at full speed. Raises DeviceMemoryError when there is too little."""
         ...

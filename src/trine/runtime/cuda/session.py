@@ -82,6 +82,11 @@ class CudaSession:
             with self._driver.current:
                 self._driver.check_stream(self._driver.as_stream(handle))
 
+    def device_of(self, address: int) -> int | None:
+        """See GpuDriver."""
+        with self._driver.current:
+            return self._driver.device_of(address)
+
     def rows_of(self, shapes: Sequence[tuple[int, ...]]) -> int:
         """How many rows a call with these input shapes has. Raises InputError when inputs disagree."""
         if not self._plan.rows_vary:
