@@ -98,7 +98,8 @@ def new_like(example: Any, info: TensorInfo, shape: tuple[int, ...], stream: int
         except MemoryError as err:  # CuPy's own is one
             raise _no_memory("CuPy", "cupy", info, shape, err) from err
     raise InputError(
-        f"output {info.name!r}: a {type(example).__name__} cannot be made here; give memory for it with out="
+        f"output {info.name!r}: a {type(example).__name__} cannot be made here; give memory for it with out=, "
+        "which an execution context's execute and execute_async take"
     )
 
 

@@ -97,7 +97,8 @@ class ExecutionContext:
         """Run once.
 
         Args:
-            inputs: an array for each input's name: NumPy, PyTorch on the CPU, or anything with DLPack.
+            inputs: an array for each input's name: NumPy, PyTorch on the CPU, or anything with DLPack. For an engine
+                on a GPU also arrays there, as ``execute_async`` takes them.
             out: arrays to write outputs into, by name; C-contiguous, of the exact dtype and shape.
 
         Returns:
@@ -148,9 +149,10 @@ class ExecutionContext:
         An engine that leaves operators to the CPU returns when the last of these is done.
 
         Args:
-            inputs: an array in the engine's GPU's memory for each input's name, contiguous, of the engine's dtype.
+            inputs: an array in the engine's GPU's memory for each input's name, contiguous, of the engine's dtype:
+                PyTorch's, CuPy's, or anything with the CUDA array interface or DLPack.
             out: arrays to write outputs into, by name; those left out are allocated: PyTorch's or CuPy's, as the
-                inputs.
+                inputs. Other libraries' inputs need all of them.
             stream: its handle, or a stream of PyTorch, CuPy or pycuda. None: the current stream of the inputs' library,
                 else the context's own.
 
@@ -177,7 +179,7 @@ class ExecutionContext:
         bound: dict[str, int] = {}
         sources, targets = [], []
         for name, check in self._checks.items():
-            array = as_device_array(name, inputs[name], check.info, session)
+            array = as_device_array(name, inputs[name], check.info, session, handle)
             check.check_shape(array.shape, bound)
             sources.append(array)
         answers = {}
@@ -193,16 +195,18 @@ class ExecutionContext:
                 answers[info.name] = out[info.name]
             else:
                 answers[info.name] = new_like(example, info, shape, handle)
-            array = as_device_array(info.name, answers[info.name], info, session, "out")
+            array = as_device_array(info.name, answers[info.name], info, session, handle, "out")
             if array.shape != shape:
                 raise InputError(f"out {info.name!r}: expected shape {shape}, got {array.shape}")
             targets.append(array)
+        arrays = (*sources, *targets)
         session.run_device(
             [array.address for array in sources],
             [array.address for array in targets],
             session.rows_of([array.shape for array in sources]),
             handle,
-            after={array.stream for array in (*sources, *targets) if array.stream is not None},
+            after={array.stream for array in arrays if array.stream is not None},
+            held=[array.held for array in arrays if array.held is not None],
         )
         return answers
 

@@ -66,7 +66,7 @@ class RecordingDriver:
         self.executables: list[Executable] = []
         self.modules: list[bytes] = []
         self.handles: set[int] = set()
-        self.lost = False
+        self.lost = self.busy = False  # busy: whatever was recorded has not happened yet
         self.elsewhere: dict[int, int] = {}  # addresses that other GPUs have
         self.foreign_streams: set[int] = set()
         self.captured_streams: set[int] = set()
@@ -185,6 +185,10 @@ class RecordingDriver:
 
     def wait(self, stream: Any, event: Any) -> None:
         self._note("wait", int(stream), int(event))
+
+    def is_done(self, event: Any) -> bool:
+        self._note("is_done", int(event))
+        return not self.busy
 
     def destroy_event(self, event: Any) -> None:
         self.handles.remove(int(event))

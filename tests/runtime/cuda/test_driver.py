@@ -164,6 +164,16 @@ def test_a_stream_that_is_being_captured(bindings):
         driver.check_stream(7)
 
 
+def test_whether_an_event_has_happened(bindings):
+    driver = Driver()
+    assert driver.is_done("event")
+    bindings.fail["cuEventQuery"] = "CUDA_ERROR_NOT_READY"
+    assert not driver.is_done("event")
+    bindings.fail["cuEventQuery"] = "CUDA_ERROR_LAUNCH_FAILED"
+    with pytest.raises(DeviceLostError):
+        driver.is_done("event")
+
+
 def test_whose_memory_an_address_is(bindings):
     driver = Driver()
     found = {"ordinal": 0, "managed": False}

@@ -212,6 +212,10 @@ class Driver:
         """Let the stream wait for the event, not the caller."""
         self._call("cuStreamWaitEvent", stream, event, 0)
 
+    def is_done(self, event: Any) -> bool:
+        """Whether what was on the stream, when the event was recorded, is done."""
+        return self._ask("cuEventQuery", event, no="CUDA_ERROR_NOT_READY")[0]
+
     def elapsed_ms(self, before: Any, after: Any) -> float:
         """Between two recorded events that have happened."""
         return float(self._call("cuEventElapsedTime", before, after))

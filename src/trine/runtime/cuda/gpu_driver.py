@@ -109,6 +109,10 @@ class GpuDriver(Protocol):
         """Let the stream wait for the event, not the caller."""
         ...
 
+    def is_done(self, event: Any) -> bool:
+        """Whether what was on the stream, when the event was recorded, is done."""
+        ...
+
     def elapsed_ms(self, before: Any, after: Any) -> float:
         """Between two recorded events that have happened."""
         ...

@@ -13,6 +13,7 @@ import numpy as np
 from trine.errors import DeviceError, DeviceLostError, InputError
 from trine.runtime.cuda.cpu_steps import CpuSteps
 from trine.runtime.cuda.graph import GraphsOfBucket
+from trine.runtime.cuda.held import Held
 from trine.runtime.cuda.launch_times import launch_times
 from trine.runtime.cuda.parameters import Addresses
 from trine.runtime.cuda.staging import Staging, row_bytes
@@ -43,6 +44,7 @@ class CudaSession:
         self._finished = driver.event()  # of the last call, on whichever stream
         self._arrived = driver.event()  # what a call's arrays wait for, on one stream after the other
         self._closed = False
+        self._held = Held(driver)
         self._on_own_stream = True  # the last call
         self._graphs = [
             [
@@ -106,10 +108,16 @@ class CudaSession:
             return self._staging.fetch(outputs, rows, self.stream, self._cpu.results)
 
     def run_device(
-        self, inputs: Sequence[int], outputs: Sequence[int], rows: int, stream: Any, after: Collection[int] = ()
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        rows: int,
+        stream: Any,
+        after: Collection[int] = (),
+        held: Sequence[Any] = (),
     ) -> None:
         """Queue a call on ``stream`` (a handle that ``check_stream`` lets pass; None: the session's), on device memory
-        at these addresses, behind what is on the streams ``after``.
+        at these addresses, behind what is on the streams ``after``. ``held`` is kept until the call is done.
 
         Returns at once, or when the CPU has done its part, where the plan leaves it one. More rows than the largest
         bucket are answered piece by piece.
@@ -119,6 +127,7 @@ class CudaSession:
         """
         with self._driver.current:
             stream = self._begin(stream, after)
+            self._held.release()
             self._cpu.begin()
             try:
                 done = 0
@@ -133,6 +142,8 @@ class CudaSession:
                     done += count
             finally:  # also of a call of which only some pieces began
                 self._driver.record(self._finished, stream)
+                if held:
+                    self._held.keep(held, stream)
 
     def _run_bucket(self, index: int, addresses: Addresses, stream: Any) -> None:
         bucket = self._plan.buckets[index]
@@ -200,6 +211,7 @@ class CudaSession:
         with self._driver.current:
             self._driver.wait(self.stream, self._finished)
             self._driver.synchronize(self.stream)
+            self._held.release()
 
     def capture(self) -> None:
         """Make a graph for every bucket now rather than at its first call."""
@@ -260,6 +272,7 @@ class CudaSession:
         driver = self._driver
         with contextlib.suppress(DeviceLostError), driver.current:  # lost: then there is nothing left to free
             self.synchronize()
+            self._held.close()
             self._close_graphs()
             self._cpu.close()
             self._staging.close()
