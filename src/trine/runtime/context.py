@@ -17,64 +17,12 @@ from trine.runtime.array_libraries import current_stream, library_stream, new_li
 from trine.runtime.arrays import as_numpy, as_torch, is_torch
 from trine.runtime.device_arrays import as_device_array, is_on_gpu
 from trine.runtime.executor import Executor, Session
+from trine.runtime.input_check import InputCheck, show_shape
 
 __all__ = ["ExecutionContext"]
 
 # Outputs from this size on are allocated here and written in place, where the backend would otherwise copy.
 _ALLOCATE_BYTES = 256 * 1024
-
-
-class _InputCheck:
-    """One input's contract, taken apart once so that a call costs a few comparisons."""
-
-    __slots__ = ("dtype", "info", "name", "range", "shape", "symbols")
-
-    def __init__(self, info: TensorInfo, shape_range: ShapeRange | None) -> None:
-        self.name, self.info, self.range = info.name, info, shape_range
-        self.dtype = info.dtype.numpy
-        self.shape = info.shape
-        self.symbols = tuple((axis, dim) for axis, dim in enumerate(info.shape) if isinstance(dim, str))
-
-    def check(self, array: np.ndarray, bound: dict[str, int]) -> np.ndarray:
-        """``array``, C-contiguous, if it fits; binds the dynamic dimensions' symbols in ``bound``."""
-        if array.dtype != self.dtype and not (self.info.dtype is DataType.STRING and array.dtype.kind in "OSUT"):
-            raise InputError(
-                f"input {self.name!r}: expected {self.info.dtype.value}, got {array.dtype}; "
-                f"convert it, e.g. {_conversion(self.info.dtype)}"
-            )
-        self.check_shape(array.shape, bound)
-        return array if array.flags.c_contiguous else array.copy(order="C")
-
-    def check_shape(self, shape: tuple[int, ...], bound: dict[str, int]) -> None:
-        """Raises InputError if ``shape`` does not fit; binds the dynamic dimensions' symbols in ``bound``."""
-        if len(shape) != len(self.shape):
-            raise InputError(
-                f"input {self.name!r}: expected {len(self.shape)} dimensions {_show(self.shape)}, "
-                f"got {len(shape)}: {shape}{_batch_hint(self.shape, shape)}"
-            )
-        for axis, (got, want) in enumerate(zip(shape, self.shape, strict=True)):
-            if isinstance(want, int) and got != want:
-                raise InputError(
-                    f"input {self.name!r}: axis {axis} is {got}, expected {want}; the engine takes {_show(self.shape)}"
-                )
-        if self.range is not None and self.symbols and not self.range.admits(shape):
-            self._refuse_range(shape)
-        for axis, symbol in self.symbols:
-            if bound.setdefault(symbol, shape[axis]) != shape[axis]:
-                raise InputError(
-                    f"input {self.name!r}: axis {axis} ({symbol}) is {shape[axis]}, but another input "
-                    f"has {symbol} = {bound[symbol]}; they must agree"
-                )
-
-    def _refuse_range(self, shape: tuple[int, ...]) -> None:
-        assert self.range is not None
-        for axis, symbol in self.symbols:
-            low, high = self.range.min[axis], self.range.max[axis]
-            if not low <= shape[axis] <= high:
-                raise InputError(
-                    f"input {self.name!r}: axis {axis} ({symbol}) is {shape[axis]}, but the engine's profile goes "
-                    f"from {low} to {high}; {_into_range(axis, shape[axis], low)}, or build with a wider profile"
-                )
 
 
 class ExecutionContext:
@@ -89,7 +37,7 @@ class ExecutionContext:
     ) -> None:
         session = executor.open_session()
         self._session: Session | None = session
-        self._checks = {info.name: _InputCheck(info, ranges.get(info.name)) for info in inputs}
+        self._checks = {info.name: InputCheck(info, ranges.get(info.name)) for info in inputs}
         self._outputs = outputs
         self._no_outputs: list[np.ndarray | None] = [None] * len(outputs)
 
@@ -265,7 +213,7 @@ class ExecutionContext:
             shape = self._shape_of(info, bound)
             if array.dtype != info.dtype.numpy or (shape is not None and array.shape != shape):
                 raise InputError(
-                    f"out {info.name!r}: expected {info.dtype.value} {shape or _show(info.shape)}, "
+                    f"out {info.name!r}: expected {info.dtype.value} {shape or show_shape(info.shape)}, "
                     f"got {array.dtype} {array.shape}"
                 )
             if shape is None:  # known only once the values are: filled by a copy afterwards
@@ -303,27 +251,3 @@ def _fill(name: str, target: Any, array: np.ndarray) -> None:
     if destination.shape != array.shape:
         raise InputError(f"out {name!r}: expected shape {array.shape}, got {destination.shape}")
     np.copyto(destination, array)
-
-
-def _into_range(axis: int, size: int, low: int) -> str:
-    if axis != 0:
-        return "pad the input" if size < low else "cut or resize the input"
-    if size >= low:
-        return "split the input"
-    return "send at least one row" if low == 1 else f"fill it up to {low} rows"
-
-
-def _conversion(dtype: DataType) -> str:
-    """How a caller converts to ``dtype``."""
-    value = dtype.value
-    if value.startswith(("bfloat16", "float8", "int4", "uint4", "float4")):
-        return f"x.astype(ml_dtypes.{value}), or x.to(torch.{value})"
-    return f"x.astype(np.{'bool_' if value == 'bool' else value}), or x.to(torch.{value})"
-
-
-def _show(shape: tuple[int | str, ...]) -> str:
-    return "(" + ", ".join(str(dim) for dim in shape) + ("," if len(shape) == 1 else "") + ")"
-
-
-def _batch_hint(want: tuple[int | str, ...], got: tuple[int, ...]) -> str:
-    return "; add a batch dimension: x[None]" if len(got) == len(want) - 1 else ""
