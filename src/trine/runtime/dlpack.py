@@ -103,7 +103,7 @@ def take_dlpack(value: Any, stream: int) -> DlpackArray:
         if versioned.major > _MAJOR:  # what follows may be anything
             raise BufferError(f"it has version {versioned.major} of DLPack, and {_MAJOR} was asked for")
         tensor, read_only = versioned.tensor, bool(versioned.flags & (_READ_ONLY | _COPIED))
-    elif _is_valid(capsule, b"dltensor"):
+    elif _is_valid(capsule, b"dltensor"):  # cannot say so: its library refuses to lend what is read-only
         tensor = _Tensor.from_address(_pointer(capsule, b"dltensor"))
     else:
         raise BufferError(f"its __dlpack__ gives a {type(capsule).__name__}, and no capsule of DLPack's")
