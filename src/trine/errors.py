@@ -131,7 +131,7 @@ class NoDeviceError(DeviceError):
 
 
 class DeviceMemoryError(DeviceError):
-    """The GPU has too little free memory. Nothing is broken: the next call may succeed."""
+    """The GPU, or the host for copies to it, has too little memory. Nothing is broken: the next call may succeed."""
 
 
 class DeviceLostError(DeviceError):

@@ -17,7 +17,7 @@ from trine.engine.portable_graph import PortableGraph
 from trine.errors import InputError
 from trine.profile import OptimizationProfile
 from trine.runtime.context import ExecutionContext
-from trine.runtime.executor import Executor
+from trine.runtime.executor import ENGINE_CLOSED, Executor
 
 if TYPE_CHECKING:
     from trine.runtime.cpu import CpuPlan
@@ -124,7 +124,7 @@ class Engine:
         """A context with its own buffers. Contexts of one engine may run at once in several threads."""
         executor = self._executor
         if executor is None:
-            raise InputError("this engine is closed; load it again with trine.load")
+            raise InputError(ENGINE_CLOSED)
         return ExecutionContext(executor, self.inputs, self.outputs, self.profile.ranges)
 
     def save(self, path: str | Path) -> None:
@@ -143,7 +143,7 @@ class Engine:
             self._owner.verify_checksums()
 
     def close(self) -> None:
-        """Free the compiled model. Contexts of it must not be used afterwards. The graph and its weights, which are
+        """Free the compiled model. Contexts of it cannot be used afterwards. The graph and its weights, which are
         the mapped file, go with the engine object: until then it can be inspected and saved."""
         with self._lock:
             executor, self._executor = self._executor, None

@@ -10,7 +10,7 @@ import numpy as np
 from trine.dtypes import DataType
 from trine.errors import InputError
 
-__all__ = ["as_numpy", "as_torch", "is_torch"]
+__all__ = ["as_numpy", "as_torch", "check_plain_tensor", "is_torch"]
 
 
 def is_torch(value: object) -> bool:
@@ -57,17 +57,9 @@ def _torch_as_numpy(name: str, tensor: Any, role: str) -> np.ndarray:
             f"{role} {name!r}: expected a tensor in host memory, got one on {tensor.device}; pass {name}.cpu()"
         )
     tensor = tensor.detach()
-    if tensor.is_nested or _is_traced(torch, tensor):
-        raise InputError(
-            f"{role} {name!r}: expected a plain tensor, got {_kind_of(tensor)}; an engine computes on numbers, and "
-            "cannot be traced, transformed or batched by PyTorch"
-        )
+    check_plain_tensor(name, tensor, role)
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()
-    if tensor.layout != torch.strided:
-        raise InputError(
-            f"{role} {name!r}: expected a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
-        )
     if tensor.dtype == torch.bfloat16:
         return np.from_dlpack(tensor.view(torch.int16)).view(DataType.BFLOAT16.numpy)
     try:
@@ -75,6 +67,20 @@ def _torch_as_numpy(name: str, tensor: Any, role: str) -> np.ndarray:
     except (BufferError, RuntimeError) as err:
         raise InputError(f"{role} {name!r}: a tensor of {tensor.dtype} cannot be read as an array: {err}") from err
     return array
+
+
+def check_plain_tensor(name: str, tensor: Any, role: str) -> None:
+    """Raises InputError for a tensor that does not hold one number for each element, on whichever device."""
+    torch = sys.modules["torch"]
+    if tensor.is_nested or _is_traced(torch, tensor):
+        raise InputError(
+            f"{role} {name!r}: expected a plain tensor, got {_kind_of(tensor)}; an engine computes on numbers, and "
+            "cannot be traced, transformed or batched by PyTorch"
+        )
+    if tensor.layout != torch.strided:
+        raise InputError(
+            f"{role} {name!r}: expected a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
+        )
 
 
 def _is_traced(torch: Any, tensor: Any) -> bool:

@@ -13,67 +13,16 @@ from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.errors import InputError
 from trine.profile import ShapeRange
+from trine.runtime.array_libraries import current_stream, library_stream, new_like
 from trine.runtime.arrays import as_numpy, as_torch, is_torch
-from trine.runtime.device_arrays import as_device_array, current_stream, has_current_stream, is_on_gpu, new_like
+from trine.runtime.device_arrays import as_device_array, is_on_gpu
 from trine.runtime.executor import Executor, Session
+from trine.runtime.input_check import InputCheck, show_shape
 
 __all__ = ["ExecutionContext"]
 
 # Outputs from this size on are allocated here and written in place, where the backend would otherwise copy.
 _ALLOCATE_BYTES = 256 * 1024
-
-
-class _InputCheck:
-    """One input's contract, taken apart once so that a call costs a few comparisons."""
-
-    __slots__ = ("dtype", "info", "name", "range", "shape", "symbols")
-
-    def __init__(self, info: TensorInfo, shape_range: ShapeRange | None) -> None:
-        self.name, self.info, self.range = info.name, info, shape_range
-        self.dtype = info.dtype.numpy
-        self.shape = info.shape
-        self.symbols = tuple((axis, dim) for axis, dim in enumerate(info.shape) if isinstance(dim, str))
-
-    def check(self, array: np.ndarray, bound: dict[str, int]) -> np.ndarray:
-        """``array``, C-contiguous, if it fits; binds the dynamic dimensions' symbols in ``bound``."""
-        if array.dtype != self.dtype and not (self.info.dtype is DataType.STRING and array.dtype.kind in "OSUT"):
-            raise InputError(
-                f"input {self.name!r}: expected {self.info.dtype.value}, got {array.dtype}; "
-                f"convert it, e.g. {_conversion(self.info.dtype)}"
-            )
-        self.check_shape(array.shape, bound)
-        return array if array.flags.c_contiguous else array.copy(order="C")
-
-    def check_shape(self, shape: tuple[int, ...], bound: dict[str, int]) -> None:
-        """Raises InputError if ``shape`` does not fit; binds the dynamic dimensions' symbols in ``bound``."""
-        if len(shape) != len(self.shape):
-            raise InputError(
-                f"input {self.name!r}: expected {len(self.shape)} dimensions {_show(self.shape)}, "
-                f"got {len(shape)}: {shape}{_batch_hint(self.shape, shape)}"
-            )
-        for axis, (got, want) in enumerate(zip(shape, self.shape, strict=True)):
-            if isinstance(want, int) and got != want:
-                raise InputError(
-                    f"input {self.name!r}: axis {axis} is {got}, expected {want}; the engine takes {_show(self.shape)}"
-                )
-        if self.range is not None and self.symbols and not self.range.admits(shape):
-            self._refuse_range(shape)
-        for axis, symbol in self.symbols:
-            if bound.setdefault(symbol, shape[axis]) != shape[axis]:
-                raise InputError(
-                    f"input {self.name!r}: axis {axis} ({symbol}) is {shape[axis]}, but another input "
-                    f"has {symbol} = {bound[symbol]}; they must agree"
-                )
-
-    def _refuse_range(self, shape: tuple[int, ...]) -> None:
-        assert self.range is not None
-        for axis, symbol in self.symbols:
-            low, high = self.range.min[axis], self.range.max[axis]
-            if not low <= shape[axis] <= high:
-                raise InputError(
-                    f"input {self.name!r}: axis {axis} ({symbol}) is {shape[axis]}, but the engine's profile goes "
-                    f"from {low} to {high}; {_into_range(axis, shape[axis], low)}, or build with a wider profile"
-                )
 
 
 class ExecutionContext:
@@ -88,7 +37,7 @@ class ExecutionContext:
     ) -> None:
         session = executor.open_session()
         self._session: Session | None = session
-        self._checks = {info.name: _InputCheck(info, ranges.get(info.name)) for info in inputs}
+        self._checks = {info.name: InputCheck(info, ranges.get(info.name)) for info in inputs}
         self._outputs = outputs
         self._no_outputs: list[np.ndarray | None] = [None] * len(outputs)
 
@@ -96,7 +45,8 @@ class ExecutionContext:
         """Run once.
 
         Args:
-            inputs: an array for each input's name: NumPy, PyTorch on the CPU, or anything with DLPack.
+            inputs: an array for each input's name: NumPy, PyTorch on the CPU, or anything with DLPack. For an engine
+                on a GPU also arrays there, as ``execute_async`` takes them.
             out: arrays to write outputs into, by name; C-contiguous, of the exact dtype and shape.
 
         Returns:
@@ -147,14 +97,16 @@ class ExecutionContext:
         An engine that leaves operators to the CPU returns when the last of these is done.
 
         Args:
-            inputs: an array in the engine's GPU's memory for each input's name, contiguous, of the engine's dtype.
+            inputs: an array in the engine's GPU's memory for each input's name, contiguous, of the engine's dtype:
+                PyTorch's, CuPy's, or anything with the CUDA array interface or DLPack.
             out: arrays to write outputs into, by name; those left out are allocated: PyTorch's or CuPy's, as the
-                inputs.
+                inputs. Other libraries' inputs need all of them.
             stream: its handle, or a stream of PyTorch, CuPy or pycuda. None: the current stream of the inputs' library,
                 else the context's own.
 
         Raises:
-            InputError: as ``execute``; also for arrays in host memory, and for an engine that runs on the CPU.
+            InputError: as ``execute``; also for arrays in host memory, for an engine that runs on the CPU, and for a
+                stream of another GPU or context, or one that is being captured into a CUDA graph.
         """
         session: Any = self._session
         if session is None:
@@ -168,18 +120,17 @@ class ExecutionContext:
             self._refuse_names(inputs)
         if out is not None:
             self._refuse_unknown(out)
+        handle = current_stream(inputs, stream)
+        if handle is None:
+            handle = int(session.stream)
+        session.check_stream(handle)
         bound: dict[str, int] = {}
-        addresses, shapes = [], []
+        sources, targets = [], []
         for name, check in self._checks.items():
-            if not is_on_gpu(inputs[name]):
-                raise InputError(
-                    f"input {name!r}: expected an array on the GPU like the others, got one in host memory"
-                )
-            array = as_device_array(f"input {name}", inputs[name], check.info, session.ordinal)
+            array = as_device_array(name, inputs[name], check.info, session, handle)
             check.check_shape(array.shape, bound)
-            addresses.append(array.address)
-            shapes.append(array.shape)
-        answers, targets = {}, []
+            sources.append(array)
+        answers = {}
         example = next(iter(inputs.values()))
         for index, info in enumerate(self._outputs):
             shape = self._shape_of(info, bound)
@@ -191,19 +142,26 @@ class ExecutionContext:
             if out is not None and info.name in out:
                 answers[info.name] = out[info.name]
             else:
-                answers[info.name] = new_like(example, info, shape)
-            array = as_device_array(f"out {info.name}", answers[info.name], info, session.ordinal, to_write=True)
+                answers[info.name] = new_like(example, info, shape, handle)
+            array = as_device_array(info.name, answers[info.name], info, session, handle, "out")
             if array.shape != shape:
                 raise InputError(f"out {info.name!r}: expected shape {shape}, got {array.shape}")
-            targets.append(array.address)
-        handle = current_stream(inputs, stream)
-        session.run_device(addresses, targets, session.rows_of(shapes), handle)
+            targets.append(array)
+        arrays = (*sources, *targets)
+        session.run_device(
+            [array.address for array in sources],
+            [array.address for array in targets],
+            session.rows_of([array.shape for array in sources]),
+            handle,
+            after={array.stream for array in arrays if array.stream is not None},
+            held=[array.held for array in arrays if array.held is not None],
+        )
         return answers
 
     def _execute_on_gpu(self, inputs: Mapping[str, Any], out: Mapping[str, Any] | None) -> dict[str, Any]:
         """As execute_async; answers are waited for unless PyTorch's or CuPy's current stream orders what follows."""
         answers = self.execute_async(inputs, out)
-        if not any(has_current_stream(value) for value in inputs.values()):
+        if all(library_stream(value) is None for value in inputs.values()):
             session: Any = self._session
             session.synchronize()
         return answers
@@ -255,7 +213,7 @@ class ExecutionContext:
             shape = self._shape_of(info, bound)
             if array.dtype != info.dtype.numpy or (shape is not None and array.shape != shape):
                 raise InputError(
-                    f"out {info.name!r}: expected {info.dtype.value} {shape or _show(info.shape)}, "
+                    f"out {info.name!r}: expected {info.dtype.value} {shape or show_shape(info.shape)}, "
                     f"got {array.dtype} {array.shape}"
                 )
             if shape is None:  # known only once the values are: filled by a copy afterwards
@@ -293,27 +251,3 @@ def _fill(name: str, target: Any, array: np.ndarray) -> None:
     if destination.shape != array.shape:
         raise InputError(f"out {name!r}: expected shape {array.shape}, got {destination.shape}")
     np.copyto(destination, array)
-
-
-def _into_range(axis: int, size: int, low: int) -> str:
-    if axis != 0:
-        return "pad the input" if size < low else "cut or resize the input"
-    if size >= low:
-        return "split the input"
-    return "send at least one row" if low == 1 else f"fill it up to {low} rows"
-
-
-def _conversion(dtype: DataType) -> str:
-    """How a caller converts to ``dtype``."""
-    value = dtype.value
-    if value.startswith(("bfloat16", "float8", "int4", "uint4", "float4")):
-        return f"x.astype(ml_dtypes.{value}), or x.to(torch.{value})"
-    return f"x.astype(np.{'bool_' if value == 'bool' else value}), or x.to(torch.{value})"
-
-
-def _show(shape: tuple[int | str, ...]) -> str:
-    return "(" + ", ".join(str(dim) for dim in shape) + ("," if len(shape) == 1 else "") + ")"
-
-
-def _batch_hint(want: tuple[int | str, ...], got: tuple[int, ...]) -> str:
-    return "; add a batch dimension: x[None]" if len(got) == len(want) - 1 else ""

@@ -7,7 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Executor", "Session"]
+__all__ = ["ENGINE_CLOSED", "Executor", "Session"]
+
+# What callers of a closed engine are told, in an InputError.
+ENGINE_CLOSED = "this engine is closed; load it again with trine.load"
 
 
 class Session(Protocol):
@@ -39,5 +42,5 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the backend's memory. Sessions must not be used afterwards."""
+        """Let go of the backend's memory. Sessions must not be used afterwards; those on a GPU raise InputError."""
         ...

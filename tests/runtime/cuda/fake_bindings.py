@@ -26,6 +26,9 @@ class FakeBindings:
     CUdevice_attribute = SimpleNamespace(
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR="major", CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR="minor"
     )
+    CUpointer_attribute = SimpleNamespace(
+        CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL="ordinal", CU_POINTER_ATTRIBUTE_IS_MANAGED="managed"
+    )
     CUDA_KERNEL_NODE_PARAMS = SimpleNamespace
     CUkernelNodeAttrID = SimpleNamespace(CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION="cluster")
     CUgraphEdgeData = SimpleNamespace
@@ -42,6 +45,7 @@ class FakeBindings:
             "cuDeviceGetAttribute": lambda kind, device: capability[kind == "minor"],
             "cuDeviceGetName": lambda size, device: b"NVIDIA Test\0\0",
             "cuMemGetInfo": lambda: (3 << 20, 8 << 20),
+            "cuStreamIsCapturing": lambda stream: 0,
         }
 
     @staticmethod

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from trine.errors import DeviceLostError, DeviceMemoryError, InputError
+from trine.runtime.cuda.borrowed import CAPTURED
 from trine.runtime.cuda.parameters import ParameterBlock
 
 Kernel = Callable[["RecordingDriver", tuple[int, int, int], tuple[bytes, ...]], None]
@@ -50,11 +51,12 @@ class Handle(int):
 
 
 class RecordingDriver:
-    """``capacity``: bytes of device memory. ``calls``: every call in order, as (name, ...)."""
+    """``capacity``: bytes of device memory, and of pinned memory. ``calls``: every call in order, as (name, ...)."""
 
     def __init__(
         self, kernels: Mapping[str, Kernel] | None = None, capability: int = 90, capacity: int = 1 << 30, seed: int = 0
     ) -> None:
+        self.pinned_capacity = capacity
         self.kernels, self.capability, self.capacity = dict(kernels or {}), capability, capacity
         self.ordinal, self.name = 0, "a recording driver"
         self.device_memory: dict[int, np.ndarray] = {}
@@ -64,8 +66,10 @@ class RecordingDriver:
         self.executables: list[Executable] = []
         self.modules: list[bytes] = []
         self.handles: set[int] = set()
-        self.lost = False
+        self.lost = self.busy = False  # busy: whatever was recorded has not happened yet
+        self.elsewhere: dict[int, int] = {}  # addresses that other GPUs have
         self.foreign_streams: set[int] = set()
+        self.captured_streams: set[int] = set()
         self._threads: list[int] = []  # those whose current GPU this is
         self._random = random.Random(seed)
         self._next_handle = 1000
@@ -121,8 +125,14 @@ class RecordingDriver:
         self._note("free", address)
         del self.device_memory[address]
 
+    def device_of(self, address: int) -> int | None:
+        self._note("device_of", address)
+        return self.elsewhere.get(address, self.ordinal if self._inside(address) else None)
+
     def allocate_pinned(self, nbytes: int) -> int:
         self._note("allocate_pinned", nbytes)
+        if sum(block.nbytes for block in self.pinned.values()) + nbytes > self.pinned_capacity:
+            raise DeviceMemoryError(f"cuda:0: the host has no {nbytes} bytes of pinned memory")
         return self._keep(self.pinned, nbytes)
 
     def free_pinned(self, address: int) -> None:
@@ -154,6 +164,8 @@ class RecordingDriver:
         self._note("check_stream", int(stream))
         if int(stream) in self.foreign_streams:
             raise InputError("stream: expected one of cuda:0's, got one of cuda:1's")
+        if int(stream) in self.captured_streams:
+            raise InputError(CAPTURED)
 
     def elapsed_ms(self, before: Any, after: Any) -> float:
         self._note("elapsed_ms")
@@ -173,6 +185,10 @@ class RecordingDriver:
 
     def wait(self, stream: Any, event: Any) -> None:
         self._note("wait", int(stream), int(event))
+
+    def is_done(self, event: Any) -> bool:
+        self._note("is_done", int(event))
+        return not self.busy
 
     def destroy_event(self, event: Any) -> None:
         self.handles.remove(int(event))
@@ -272,8 +288,11 @@ class RecordingDriver:
         where[block.ctypes.data + start] = block[start : start + nbytes]
         return int(block.ctypes.data + start)
 
+    def _inside(self, address: int) -> list[int]:
+        return [first for first, block in self.device_memory.items() if first <= address < first + block.nbytes]
+
     def _check(self, address: int, nbytes: int) -> None:
-        inside = [first for first, block in self.device_memory.items() if first <= address < first + block.nbytes]
+        inside = self._inside(address)
         assert inside, f"{address} is no device memory"
         assert address + nbytes <= inside[0] + self.device_memory[inside[0]].nbytes
 

@@ -53,10 +53,13 @@ def test_faults(bindings, status, kind, text):
     assert type(caught.value) is kind
 
 
-def test_out_of_memory_says_what_it_was_for(bindings):
+def test_out_of_memory_says_what_it_was_for(bindings, monkeypatch):
     driver = Driver()
     bindings.fail["cuMemAlloc"] = "CUDA_ERROR_OUT_OF_MEMORY"
     with pytest.raises(DeviceMemoryError, match=r"cuda:0: the engine's weights needs 5 MiB; 3 of 8 MiB are free"):
+        driver.allocate(5 << 20, "the engine's weights")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(DeviceMemoryError, match=r"smaller batch; torch\.cuda\.empty_cache\(\) gives back what is kept"):
         driver.allocate(5 << 20, "the engine's weights")
     del bindings.fail["cuMemAlloc"]
     assert driver.allocate(5 << 20, "the engine's weights") == 4096
@@ -129,27 +132,74 @@ def test_no_memory_for_a_context(bindings):
 
 def test_streams_of_this_gpu_and_of_others(bindings):
     driver = Driver()
-    bindings.answer("cuStreamGetDevice", 0)
-    driver.check_stream(7)
-    bindings.answer("cuStreamGetDevice", 1)
-    with pytest.raises(InputError, match="stream: expected one of cuda:0's, got one of cuda:1's"):
+    driver.check_stream(7)  # its context is the GPU's primary one
+    bindings.answer("cuStreamGetCtx", 8192)
+    bindings.answer("cuCtxGetDevice", 1)
+    with pytest.raises(
+        InputError, match=r"stream: expected one of cuda:0's, got one of cuda:1's; .* or load the engine with device="
+    ):
         driver.check_stream(7)
-    bindings.fail["cuStreamGetDevice"] = "CUDA_ERROR_INVALID_HANDLE"
-    with pytest.raises(InputError, match=r"got one that is none: .*CUDA_ERROR_INVALID_HANDLE"):
+    assert names(bindings)[-3:] == ["cuCtxPushCurrent", "cuCtxGetDevice", "cuCtxPopCurrent"]
+    bindings.answer("cuCtxGetDevice", 0)
+    with pytest.raises(InputError, match=r"got one of another context there; .* import pycuda\.autoprimaryctx"):
         driver.check_stream(7)
-    bindings.fail["cuStreamGetDevice"] = "CUDA_ERROR_ILLEGAL_ADDRESS"
+    bindings.fail["cuStreamGetCtx"] = "CUDA_ERROR_INVALID_HANDLE"
+    with pytest.raises(InputError, match=r"got one that is none: .*CUDA_ERROR_INVALID_HANDLE.*; pass one that"):
+        driver.check_stream(7)
+    bindings.fail["cuStreamGetCtx"] = "CUDA_ERROR_ILLEGAL_ADDRESS"
     with pytest.raises(DeviceLostError):
         driver.check_stream(7)
 
 
-def test_an_old_driver_cannot_say_whose_stream_it_is(bindings, monkeypatch):
+def test_a_stream_that_is_being_captured(bindings):
     driver = Driver()
+    bindings.answer("cuStreamIsCapturing", 1)
+    with pytest.raises(InputError, match=r"captured into a CUDA graph, .* Call the engine outside of the capture"):
+        driver.check_stream(7)
+    bindings.fail["cuStreamIsCapturing"] = "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT"  # of the default stream
+    with pytest.raises(InputError, match="captured into a CUDA graph"):
+        driver.check_stream(0)
+    bindings.fail["cuStreamIsCapturing"] = "CUDA_ERROR_LAUNCH_FAILED"
+    with pytest.raises(DeviceLostError):
+        driver.check_stream(7)
 
-    def missing(stream):
-        raise RuntimeError('Function "cuStreamGetDevice" not found')
 
-    monkeypatch.setattr(bindings, "cuStreamGetDevice", missing, raising=False)
-    driver.check_stream(7)
+def test_whether_an_event_has_happened(bindings):
+    driver = Driver()
+    assert driver.is_done("event")
+    bindings.fail["cuEventQuery"] = "CUDA_ERROR_NOT_READY"
+    assert not driver.is_done("event")
+    bindings.fail["cuEventQuery"] = "CUDA_ERROR_LAUNCH_FAILED"
+    with pytest.raises(DeviceLostError):
+        driver.is_done("event")
+
+
+def test_whose_memory_an_address_is(bindings):
+    driver = Driver()
+    found = {"ordinal": 0, "managed": False}
+    bindings._answers["cuPointerGetAttribute"] = lambda kind, address: found[kind]
+    assert driver.device_of(4096) == 0
+    found["ordinal"] = 1
+    assert driver.device_of(4096) == 1
+    found["managed"] = True  # it goes where it is used
+    assert driver.device_of(4096) == 0
+    found["ordinal"] = -2  # of no device
+    assert driver.device_of(4096) is None
+    bindings.fail["cuPointerGetAttribute"] = "CUDA_ERROR_INVALID_VALUE"
+    assert driver.device_of(4096) is None
+    bindings.fail["cuPointerGetAttribute"] = "CUDA_ERROR_ILLEGAL_ADDRESS"
+    with pytest.raises(DeviceLostError):
+        driver.device_of(4096)
+
+
+def test_no_pinned_memory_is_the_hosts_fault(bindings):
+    driver = Driver()
+    bindings.fail["cuMemHostAlloc"] = "CUDA_ERROR_OUT_OF_MEMORY"
+    with pytest.raises(DeviceMemoryError, match=r"the host, not the GPU, has no 5 MiB .*; free host memory") as caught:
+        driver.allocate_pinned(5 << 20)
+    assert "MiB are free" not in str(caught.value)
+    del bindings.fail["cuMemHostAlloc"]
+    assert driver.allocate_pinned(5 << 20) == 4096
 
 
 @pytest.mark.parametrize(("cluster", "said"), [((1, 1, 1), 0), ((2, 1, 1), 1)])

@@ -166,7 +166,6 @@ def test_another_stream_waits_for_the_arena(driver):
     assert [call[1] for call in driver.calls if call[0] == "wait"][before:] == [77, 77, int(session.stream)]
     device.call(session, 0, 4)
     assert driver.count("wait") == before + 3, "the session's own stream is its own order"
-    assert [call[1] for call in driver.calls if call[0] == "check_stream"] == [77]
 
 
 def test_synchronize_waits_for_the_callers_stream_too(driver):
@@ -310,6 +309,16 @@ def test_no_room_for_a_larger_bucket_and_then_a_smaller_call():
     device.call(session, 0, 1, stream=77)
 
 
+def test_no_room_in_pinned_memory_and_then_a_smaller_call():
+    driver = RecordingDriver(STAND_INS)
+    session = executor_of(driver, 1, 4).open_session()
+    driver.pinned_capacity = 2 * ROW
+    with pytest.raises(DeviceMemoryError, match="the host has no"):
+        run(session, rows_of(4))
+    assert not driver.pinned
+    np.testing.assert_array_equal(run(session, rows_of(1)), answer(rows_of(1)))
+
+
 def test_a_poisoned_arena_does_not_show(driver):
     session = executor_of(driver, 1, 4).open_session()
     for rows in (4, 3, 1):
@@ -346,12 +355,12 @@ def test_an_unknown_time_to_capture(driver):
 
 
 def test_a_stream_of_another_gpu(driver):
-    session, device = executor_of(driver, 4).open_session(), Device(driver, 1)
-    driver.foreign_streams.add(99)
+    session = executor_of(driver, 4).open_session()
+    driver.foreign_streams.update((99, int(session.stream)))
     with pytest.raises(InputError, match="one of cuda:1"):
-        device.call(session, 0, 4, stream=99)
-    assert not driver.count("launch")
-    device.call(session, 0, 4, stream=77)
+        session.check_stream(99)
+    session.check_stream(77)
+    session.check_stream(int(session.stream))  # there is no need to ask the driver
 
 
 def test_a_call_that_ends_in_the_middle_is_waited_for(driver, monkeypatch):

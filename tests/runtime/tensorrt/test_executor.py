@@ -41,6 +41,8 @@ def test_answers_and_leaves_nothing_behind() -> None:
     assert driver.count("allocate") == 2 * 3  # for 1, 4 and 8 rows
     executor.close()
     assert driver.nothing_is_held()
+    with pytest.raises(InputError, match=r"this engine is closed; load it again with trine\.load"):
+        session.run([x], [None])
 
 
 def test_sessions_have_memory_of_their_own() -> None:

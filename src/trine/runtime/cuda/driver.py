@@ -6,8 +6,10 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, InputError, NoDeviceError
+from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, NoDeviceError
+from trine.runtime.array_libraries import allocator_hint
 from trine.runtime.cuda.bindings import KERNEL_FAULTS, usable_driver
+from trine.runtime.cuda.borrowed import check_stream, device_of
 from trine.runtime.cuda.parameters import ParameterBlock
 from trine.runtime.cuda.tensor_map import encode_tensor_map
 
@@ -62,10 +64,14 @@ class Driver:
             self.activate()
 
     def _call(self, function: str, *args: Any) -> Any:
+        return self._ask(function, *args)[1]
+
+    def _ask(self, function: str, *args: Any, no: str = "") -> tuple[bool, Any]:
+        """Whether the driver did it, and what it gave. The status called ``no`` is an answer, others are refusals."""
         status, *results = getattr(self.cu, function)(*args)
-        if int(status) != 0:
+        if int(status) != 0 and status.name != no:
             self._refuse(function, status.name)
-        return results[0] if len(results) == 1 else tuple(results) or None
+        return int(status) == 0, results[0] if len(results) == 1 else tuple(results) or None
 
     def _refuse(self, function: str, name: str) -> None:
         if name in KERNEL_FAULTS:
@@ -87,7 +93,10 @@ class Driver:
             free, total = self.memory()
         except DeviceError:  # there is not even a context to ask in
             return "close other programs that use the GPU"
-        return f"{free // _MIB} of {total // _MIB} MiB are free; close other engines, or build with a smaller batch"
+        hint = allocator_hint()
+        return f"{free // _MIB} of {total // _MIB} MiB are free; close other engines, or build with a smaller batch" + (
+            f"; {hint} gives back what is kept for later arrays" if hint else ""
+        )
 
     def activate(self) -> None:
         """Make this GPU's context the calling thread's from now on, for programs that use nothing else."""
@@ -135,9 +144,19 @@ class Driver:
         """Of what ``allocate`` gave."""
         self._call("cuMemFree", address)
 
+    def device_of(self, address: int) -> int | None:
+        """See GpuDriver."""
+        return device_of(self._ask, self.cu.CUpointer_attribute, self.ordinal, address)
+
     def allocate_pinned(self, nbytes: int) -> int:
-        """Host memory that copies to the device at full speed."""
-        return int(self._call("cuMemHostAlloc", max(nbytes, 256), 0))
+        """Host memory that copies to the device at full speed. Raises DeviceMemoryError when there is too little."""
+        try:
+            return int(self._call("cuMemHostAlloc", max(nbytes, 256), 0))
+        except DeviceMemoryError as err:
+            raise DeviceMemoryError(
+                f"cuda:{self.ordinal}: the host, not the GPU, has no {-(-nbytes // _MIB)} MiB for pinned memory, "
+                "through which NumPy's arrays go; free host memory, call with fewer rows, or pass arrays on the GPU"
+            ) from err
 
     def free_pinned(self, address: int) -> None:
         """Of what ``allocate_pinned`` gave."""
@@ -169,17 +188,8 @@ class Driver:
         return self.cu.CUstream(handle)
 
     def check_stream(self, stream: Any) -> None:
-        """Raises InputError for a stream of another GPU, or one that no longer exists."""
-        try:
-            device = self._call("cuStreamGetDevice", stream)
-        except DeviceLostError:
-            raise
-        except DeviceError as err:
-            raise InputError(f"stream: expected one of cuda:{self.ordinal}'s, got one that is none: {err}") from err
-        except RuntimeError:  # drivers before 12.8 cannot say
-            return
-        if int(device) != int(self.device):
-            raise InputError(f"stream: expected one of cuda:{self.ordinal}'s, got one of cuda:{int(device)}'s")
+        """See GpuDriver."""
+        check_stream(self._call, self._ask, self.ordinal, self._context, stream)
 
     def destroy_stream(self, stream: Any) -> None:
         """Of ``stream``."""
@@ -201,6 +211,10 @@ class Driver:
     def wait(self, stream: Any, event: Any) -> None:
         """Let the stream wait for the event, not the caller."""
         self._call("cuStreamWaitEvent", stream, event, 0)
+
+    def is_done(self, event: Any) -> bool:
+        """Whether what was on the stream, when the event was recorded, is done."""
+        return self._ask("cuEventQuery", event, no="CUDA_ERROR_NOT_READY")[0]
 
     def elapsed_ms(self, before: Any, after: Any) -> float:
         """Between two recorded events that have happened."""

@@ -51,8 +51,13 @@ class GpuDriver(Protocol):
         """Of what ``allocate`` gave."""
         ...
 
+    def device_of(self, address: int) -> int | None:
+        """The ordinal of the GPU that has this memory; this one's of memory that moves to where it is used. None: no
+        GPU has it."""
+        ...
+
     def allocate_pinned(self, nbytes: int) -> int:
-        """Host memory that copies to the device at full speed."""
+        """Host memory that copies to the device at full speed. Raises DeviceMemoryError when there is too little."""
         ...
 
     def free_pinned(self, address: int) -> None:
@@ -80,7 +85,8 @@ class GpuDriver(Protocol):
         ...
 
     def check_stream(self, stream: Any) -> None:
-        """Raises InputError for a stream of another GPU, or one that no longer exists."""
+        """Raises InputError for a stream of another GPU or context, one that no longer exists, or one that is being
+        captured into a CUDA graph."""
         ...
 
     def destroy_stream(self, stream: Any) -> None:
@@ -101,6 +107,10 @@ class GpuDriver(Protocol):
 
     def wait(self, stream: Any, event: Any) -> None:
         """Let the stream wait for the event, not the caller."""
+        ...
+
+    def is_done(self, event: Any) -> bool:
+        """Whether what was on the stream, when the event was recorded, is done."""
         ...
 
     def elapsed_ms(self, before: Any, after: Any) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,11 @@ import numpy as np
 from trine.errors import DeviceError, DeviceLostError, InputError
 from trine.runtime.cuda.cpu_steps import CpuSteps
 from trine.runtime.cuda.graph import GraphsOfBucket
+from trine.runtime.cuda.held import Held
 from trine.runtime.cuda.launch_times import launch_times
 from trine.runtime.cuda.parameters import Addresses
 from trine.runtime.cuda.staging import Staging, row_bytes
+from trine.runtime.executor import ENGINE_CLOSED
 
 if TYPE_CHECKING:
     from trine.runtime.cuda.executor import CudaExecutor
@@ -40,8 +42,9 @@ class CudaSession:
         self._closed = True  # until there is something to free
         self.stream = driver.stream()
         self._finished = driver.event()  # of the last call, on whichever stream
+        self._arrived = driver.event()  # what a call's arrays wait for, on one stream after the other
         self._closed = False
-        self._foreign = 0  # the caller's stream that was last seen to be one of this GPU
+        self._held = Held(driver)
         self._on_own_stream = True  # the last call
         self._graphs = [
             [
@@ -69,6 +72,23 @@ class CudaSession:
         """Positions of the outputs that the CPU gives, in host memory: their shapes depend on values."""
         return frozenset(index for index, (shape, _) in enumerate(self._plan.outputs) if shape is None)
 
+    def _check_open(self) -> None:
+        if self._closed:  # then neither the engine's weights nor the session's memory are there
+            raise InputError(ENGINE_CLOSED)
+
+    def check_stream(self, handle: int) -> None:
+        """Raises InputError when ``run_device`` cannot put a call on this stream: it is of another GPU or context, or
+        being captured into a CUDA graph; or when the engine is closed."""
+        self._check_open()
+        if handle != int(self.stream):
+            with self._driver.current:
+                self._driver.check_stream(self._driver.as_stream(handle))
+
+    def device_of(self, address: int) -> int | None:
+        """See GpuDriver."""
+        with self._driver.current:
+            return self._driver.device_of(address)
+
     def rows_of(self, shapes: Sequence[tuple[int, ...]]) -> int:
         """How many rows a call with these input shapes has. Raises InputError when inputs disagree."""
         if not self._plan.rows_vary:
@@ -80,24 +100,34 @@ class CudaSession:
 
     def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """See Session: NumPy through pinned memory. Returns when the answers are there."""
+        self._check_open()
         with self._driver.current:
             rows = self.rows_of([array.shape for array in inputs])
             self._staging.send(inputs, rows, self.stream)
             self.run_device(self._staging.inputs, self._staging.outputs, rows, None)
             return self._staging.fetch(outputs, rows, self.stream, self._cpu.results)
 
-    def run_device(self, inputs: Sequence[int], outputs: Sequence[int], rows: int, stream: Any) -> None:
-        """Queue a call on ``stream`` (a handle, or the driver's own; None: the session's), on device memory at these
-        addresses.
+    def run_device(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        rows: int,
+        stream: Any,
+        after: Collection[int] = (),
+        held: Sequence[Any] = (),
+    ) -> None:
+        """Queue a call on ``stream`` (a handle that ``check_stream`` lets pass; None: the session's), on device memory
+        at these addresses, behind what is on the streams ``after``. ``held`` is kept until the call is done.
 
         Returns at once, or when the CPU has done its part, where the plan leaves it one. More rows than the largest
         bucket are answered piece by piece.
 
-        Raises InputError for a stream of another GPU, DeviceMemoryError when the activations do not fit, RuntimeError
-        when the CPU's part fails.
+        Raises DeviceMemoryError when the activations do not fit, RuntimeError when the CPU's part fails, InputError
+        when the engine is closed or another GPU has one of the streams ``after``.
         """
         with self._driver.current:
-            stream = self._begin(stream)
+            stream = self._begin(stream, after)
+            self._held.release()
             self._cpu.begin()
             try:
                 done = 0
@@ -112,6 +142,8 @@ class CudaSession:
                     done += count
             finally:  # also of a call of which only some pieces began
                 self._driver.record(self._finished, stream)
+                if held:
+                    self._held.keep(held, stream)
 
     def _run_bucket(self, index: int, addresses: Addresses, stream: Any) -> None:
         bucket = self._plan.buckets[index]
@@ -121,22 +153,27 @@ class CudaSession:
             if graphs is not None:
                 graphs.find(addresses).run(addresses, stream)
 
-    def _begin(self, stream: Any) -> Any:
-        """The stream as the driver has it; it waits for the call before."""
+    def _begin(self, stream: Any, after: Collection[int] = ()) -> Any:
+        """The stream as the driver has it; it waits for the call before, and for the streams ``after``."""
+        self._check_open()
         driver = self._driver
         handle = int(self.stream if stream is None else stream)
+        others = [driver.as_stream(other) for other in after if other != handle]
+        for other in others:
+            driver.check_stream(other)
         if handle == int(self.stream):
+            stream = self.stream
             if not self._on_own_stream:
-                driver.wait(self.stream, self._finished)
+                driver.wait(stream, self._finished)
                 self._on_own_stream = True
-            return self.stream
-        stream = driver.as_stream(handle)
-        if handle != self._foreign:
-            driver.check_stream(stream)
-            self._foreign = handle
-        # Even for the stream of the call before: it may be another one by now that was given the same handle.
-        driver.wait(stream, self._finished)
-        self._on_own_stream = False
+        else:
+            stream = driver.as_stream(handle)
+            # Even for the stream of the call before: it may be another one by now that was given the same handle.
+            driver.wait(stream, self._finished)
+            self._on_own_stream = False
+        for other in others:
+            driver.record(self._arrived, other)
+            driver.wait(stream, self._arrived)
         return stream
 
     def _wait_for_arena(self, nbytes: int, stream: Any) -> None:
@@ -174,6 +211,7 @@ class CudaSession:
         with self._driver.current:
             self._driver.wait(self.stream, self._finished)
             self._driver.synchronize(self.stream)
+            self._held.release()
 
     def capture(self) -> None:
         """Make a graph for every bucket now rather than at its first call."""
@@ -234,6 +272,7 @@ class CudaSession:
         driver = self._driver
         with contextlib.suppress(DeviceLostError), driver.current:  # lost: then there is nothing left to free
             self.synchronize()
+            self._held.close()
             self._close_graphs()
             self._cpu.close()
             self._staging.close()
@@ -241,6 +280,7 @@ class CudaSession:
                 driver.free(self._arena)
                 self._arena = 0
             driver.destroy_event(self._finished)
+            driver.destroy_event(self._arrived)
             driver.destroy_stream(self.stream)
 
     def __del__(self) -> None:

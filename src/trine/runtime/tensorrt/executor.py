@@ -17,6 +17,7 @@ import numpy as np
 from trine.engine.manifest import TensorInfo
 from trine.errors import BuildError, DeviceError, DeviceLostError, EngineFormatError, InputError, NoDeviceError
 from trine.runtime.cuda.gpu_driver import GpuDriver
+from trine.runtime.executor import ENGINE_CLOSED
 from trine.runtime.tensorrt.messages import Messages
 from trine.runtime.tensorrt.packages import TensorRT
 from trine.runtime.tensorrt.plan import TENSORRT_PLAN, TensorRTPlan
@@ -108,6 +109,8 @@ class TensorRTSession:
         """See Session. Raises InputError for shapes that the plan does not take, BuildError for an output whose shape
         TensorRT does not know before it has run, DeviceError when it does not start, DeviceMemoryError."""
         executor, context, driver = self._executor, self._context, self._driver
+        if context is None:
+            raise InputError(ENGINE_CLOSED)
         messages = executor.messages
         messages.clear()
         with driver.current:
