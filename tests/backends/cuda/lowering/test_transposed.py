@@ -57,6 +57,28 @@ def test_windows(attributes: str, window: tuple[int, int], convolutions: int) ->
     assert found.get("Conv", 0) + found.get("Gemm", 0) == convolutions
 
 
+def blocks(attributes: str, size: tuple[int, int], block: tuple[int, int], count: int, channels: int = 3) -> Lowered:
+    """Col2Im of ``count`` blocks of ``block``."""
+    constants = {"image": np.array(size, np.int64), "block": np.array(block, np.int64)}
+    body = f"y = Col2Im<{attributes}>(x, image, block)"
+    extents = f"{channels * block[0] * block[1]},{count}"
+    return agrees(build(f"float[n,{extents}] x", "float y", body, **constants), precision="fp32", tolerance=3e-6)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "size", "block", "count"),
+    [
+        ("strides = [2, 2], pads = [1, 1, 1, 1]", (8, 10), (3, 3), 20),
+        ("strides = [1, 1]", (5, 6), (2, 3), 16),
+        ("strides = [3, 2]", (7, 6), (3, 2), 6),
+        ("strides = [2, 2], dilations = [2, 1], pads = [0, 1, 2, 0]", (7, 7), (3, 2), 12),
+    ],
+)
+def test_blocks_into_images(attributes: str, size: tuple[int, int], block: tuple[int, int], count: int) -> None:
+    found = kinds(blocks(attributes, size, block, count))
+    assert found["Conv"] >= 1
+
+
 def test_channel_by_channel() -> None:
     assert kinds(transposed("strides = [2, 2], group = 4", out=1))["DepthwiseConv"] == 4
 

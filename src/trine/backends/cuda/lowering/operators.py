@@ -15,7 +15,7 @@ from trine.backends.cuda.lowering.pointwise import POINTWISE, lower_batch_norm, 
 from trine.backends.cuda.lowering.resampling import lower_resize
 from trine.backends.cuda.lowering.scatter_nd import lower_scatter_nd
 from trine.backends.cuda.lowering.state import Lowering
-from trine.backends.cuda.lowering.transposed import lower_conv_transpose
+from trine.backends.cuda.lowering.transposed import lower_col2im, lower_conv_transpose
 
 __all__ = ["HANDLERS"]
 
@@ -27,6 +27,7 @@ HANDLERS: dict[str, Handler] = {
     "AveragePool": pooling.lower_pool,
     "BatchNormalization": lower_batch_norm,
     "Conv": convolutions.lower_conv,
+    "Col2Im": lower_col2im,
     "ConvTranspose": lower_conv_transpose,
     "DepthToSpace": shaping.lower_depth_to_space,
     "Dropout": shaping.lower_identity,

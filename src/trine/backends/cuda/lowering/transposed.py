@@ -1,4 +1,5 @@
-"""ConvTranspose as one convolution for each remainder that a place of the output has, divided by the stride.
+"""ConvTranspose as one convolution for each remainder that a place of the output has, divided by the stride; Col2Im as
+a ConvTranspose.
 
 An output at ``o`` sums x[i] w[r] over all i * stride + r * dilation - pad = o. Those with the same remainder share the
 taps r, and i is o // stride and an offset: a convolution without stride over few taps, whose results lie ``stride``
@@ -14,11 +15,11 @@ import numpy as np
 import onnx_ir as ir
 
 from trine.backends.cuda.groups import Epilogue, Expr, Pointwise, View
-from trine.backends.cuda.lowering.convolutions import channels_first, channels_last, emit_conv
+from trine.backends.cuda.lowering.convolutions import channels_first, channels_last, emit_conv, window_of
 from trine.backends.cuda.lowering.state import SAME, CannotLowerError, Lowering, value_name
 from trine.backends.cuda.lowering.views import broadcast, sliced
 
-__all__ = ["lower_conv_transpose"]
+__all__ = ["lower_col2im", "lower_conv_transpose"]
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,44 @@ def lower_conv_transpose(lowering: Lowering, node: ir.Node) -> list[View]:
     channels, each, *window = weight.shape
     turned = weight.reshape(groups, channels // groups, each, *window).swapaxes(1, 2)
     turned = turned.reshape(groups * each, channels // groups, *window)
-    y = lowering.new((x.shape[0], axes[0].out, axes[1].out, groups * each))
     vector = None if bias is None else lowering.weight(bias.reshape(-1), value_name(node, 2), "fp32")
-    name = value_name(node, 1)
+    y = _emit_phases(lowering, x, axes, turned, value_name(node, 1), groups, vector)
+    return [channels_first(y, spatial)]
+
+
+def lower_col2im(lowering: Lowering, node: ir.Node) -> list[View]:
+    """Col2Im over two spatial axes: each channel's blocks, a channel for each of their places, are the images of a
+    ConvTranspose whose weights put every place where it belongs."""
+    x = lowering.view(node, 0)
+    size, window = lowering.ints(node, 1, "image_shape"), lowering.ints(node, 2, "block_shape")
+    if size is None or window is None or len(size) != 2:
+        raise CannotLowerError(f"images of {size}; two spatial axes of known length are supported")
+    stride, dilation, pads = window_of(node, (window[0], window[1]), tuple(size), 2)
+    places = math.prod(window)
+    out = [
+        (size[axis] + pads[axis] + pads[axis + 2] - dilation[axis] * (window[axis] - 1) - 1) // stride[axis] + 1
+        for axis in (0, 1)
+    ]
+    channels = x.shape[1] // places
+    blocks = channels_last(lowering, lowering.reshaped(x, (x.shape[0] * channels, places, *out)))
+    axes = [_Axis(out[axis], window[axis], stride[axis], dilation[axis], pads[axis], size[axis]) for axis in (0, 1)]
+    weight = np.eye(places, dtype=np.float32).reshape(1, places, *window)
+    y = _emit_phases(lowering, blocks, (axes[0], axes[1]), weight, f"{lowering.name} places", 1, None)
+    return [lowering.reshaped(channels_first(y, 2), (x.shape[0], channels, *size))]
+
+
+def _emit_phases(
+    lowering: Lowering,
+    x: View,
+    axes: tuple[_Axis, _Axis],
+    weight: np.ndarray,
+    name: str,
+    groups: int,
+    vector: View | None,
+) -> View:
+    """The output, channels last, of ``x``, channels last. weight: (K, C / groups, R, S), called ``name``; vector: the
+    bias."""
+    y = lowering.new((x.shape[0], axes[0].out, axes[1].out, weight.shape[0]))
     for down in _phases(axes[0]):
         for right in _phases(axes[1]):
             part = sliced(y, 1, down.remainder, down.count, axes[0].stride)
@@ -76,10 +112,10 @@ def lower_conv_transpose(lowering: Lowering, node: ir.Node) -> list[View]:
                 _fill(lowering, part, vector)
                 continue
             read = sliced(sliced(x, 1, down.first, down.end - down.first), 2, right.first, right.end - right.first)
-            taps = np.ascontiguousarray(turned[:, :, down.taps][:, :, :, right.taps])
+            taps = np.ascontiguousarray(weight[:, :, down.taps][:, :, :, right.taps])
             pads = (down.pads[0], right.pads[0], down.pads[1], right.pads[1])
             emit_conv(lowering, part, read, taps, name, (1, 1), pads, (down.step, right.step), groups, Epilogue(vector))
-    return [channels_first(y, spatial)]
+    return y
 
 
 def _axes(node: ir.Node, size: tuple[int, int], window: tuple[int, int], spatial: int) -> tuple[_Axis, _Axis]:
