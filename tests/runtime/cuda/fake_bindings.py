@@ -24,7 +24,9 @@ class FakeBindings:
     """``fail``: {function: name of the status}. ``calls``: what was called, with its arguments."""
 
     CUdevice_attribute = SimpleNamespace(
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR="major", CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR="minor"
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR="major",
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR="minor",
+        CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN="shared",
     )
     CUDA_KERNEL_NODE_PARAMS = SimpleNamespace
     CUkernelNodeAttrID = SimpleNamespace(CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION="cluster")
@@ -39,7 +41,11 @@ class FakeBindings:
         self._answers = {
             "cuDeviceGetCount": lambda: gpus,
             "cuDeviceGet": lambda ordinal: ordinal,
-            "cuDeviceGetAttribute": lambda kind, device: capability[kind == "minor"],
+            "cuDeviceGetAttribute": lambda kind, device: {
+                "major": capability[0],
+                "minor": capability[1],
+                "shared": 101376,
+            }[kind],
             "cuDeviceGetName": lambda size, device: b"NVIDIA Test\0\0",
             "cuMemGetInfo": lambda: (3 << 20, 8 << 20),
         }
