@@ -29,10 +29,6 @@ class Gpu(RecordingDriver):
         super().__init__(capacity=400 << 20)
         self.last = 1
 
-    def activate(self) -> None:
-        """For the calling thread, from now on."""
-        self.__enter__()
-
     def launch(self, executable: Any, stream: Any) -> None:
         super().launch(executable, stream)
         early = sum(node.early for node in executable.graph.nodes)

@@ -11,8 +11,10 @@ import pytest
 from pass_checks import build as onnx_model
 from runtime.cuda.sample_plans import plan, plan_with_cpu
 
+from trine.backends.cuda import device_timer
 from trine.cli.failures import ExitCode
 from trine.engine.format import read_engine, write_engine
+from trine.errors import NoDeviceError
 from trine.runtime.cuda.plan_bytes import plan_to_bytes
 
 
@@ -118,6 +120,18 @@ def test_a_gpu_that_is_not_here(trine, engine_file: Path, model_file: Path, verb
     result = trine(verb, engine_file, *source, "--device=gpu")
     assert result.code == ExitCode.USAGE
     assert 'allowed: "cpu", "cuda"' in result.err
+
+
+def test_a_build_on_a_gpu_that_is_not_here(trine, model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def driver(ordinal: int = 0) -> None:
+        raise NoDeviceError("no NVIDIA driver (libcuda) is installed here")
+
+    monkeypatch.setattr(device_timer, "Driver", driver)
+    result = trine("build", model_file, "--device=cuda", "-o", "new.trine")
+    assert result.code == ExitCode.DEVICE
+    assert "there is no GPU here for this" in result.err
+    assert "no NVIDIA driver" in result.err
+    assert not Path("new.trine").exists()
 
 
 def test_the_cpu_runs_it(trine, cuda_file: Path) -> None:

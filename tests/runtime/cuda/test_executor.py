@@ -240,6 +240,22 @@ def test_closing_frees_everything_and_twice_is_once(driver):
     assert driver.nothing_is_held()
 
 
+def test_closing_lets_go_of_the_gpu_once(driver):
+    executor = executor_of(driver)
+    run(executor.open_session(), rows_of(2))
+    executor.close()
+    executor.close()
+    assert (driver.count("close"), driver.calls[-1]) == (1, ("close",))
+
+
+def test_what_cannot_be_opened_lets_go_of_the_gpu():
+    small, other = RecordingDriver(STAND_INS, capacity=100), RecordingDriver(STAND_INS, 75)
+    for driver, kind in ((small, DeviceMemoryError), (other, NoDeviceError)):
+        with pytest.raises(kind):
+            executor_of(driver)
+        assert driver.count("close") == 1
+
+
 def test_a_session_that_is_forgotten_frees_its_memory(driver):
     executor = executor_of(driver)
     used = driver.used
