@@ -102,6 +102,7 @@ class SqueezeExciteBlocks:
         assert isinstance(group, SqueezeExcite)
         images, channels = group.y.shape
         found: list[dict[str, Any]] = []
+        loads = group.sums.shape[1] if group.sums.shape[1] <= _UNROLLED else 1  # of sums in a step, each with a copy
         for rows, first, second, products, warps in (
             (16, 16, 32, 256, 4),
             (16, 32, 64, 256, 4),
@@ -110,6 +111,8 @@ class SqueezeExciteBlocks:
             (16, 16, 64, 256, 8),
         ):
             if rows > power_of_two(images) or (products > 128 and products >= 2 * channels):
+                continue
+            if 2 * products * (4 * loads * rows + 2 * first) > target.shared_bytes:  # two steps of the first layer's
                 continue
             found.append({"images": rows, "first": first, "second": second, "products": products, "num_warps": warps})
         return found
