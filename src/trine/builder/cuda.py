@@ -115,9 +115,7 @@ class CudaTask(Task):
         try:
             chooser = Chooser(
                 target=target,
-                cache=TuningCache(
-                    Path(timings) if timings else None, device, target.name, SHIPPED / f"{target.name}.json"
-                ),
+                cache=TuningCache(Path(timings) if timings else None, device, target.name, SHIPPED),
                 kernel_cache=KernelCache(Path(kernels) if kernels else None),
                 timer=timer,
                 quick=self.config.quick_tuning,
