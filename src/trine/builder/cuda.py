@@ -82,6 +82,7 @@ class CudaTask(Task):
         chosen, report = super().verify(ranked)
         independence = None if report is None else report.row_independence
         if independence is not None and not independence.source_independent and self._rows_vary():
+            chosen.close()
             raise UnsupportedError(
                 f"{self.imported.name}: the model mixes the rows of a batch, and a CUDA engine computes other rows "
                 "beside those of a call; build for one size: batch=8"
