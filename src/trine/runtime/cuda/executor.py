@@ -43,7 +43,7 @@ class CudaExecutor:
     ordinal then.
 
     ``capture``: when a session makes the CUDA graph of a bucket: at the bucket's "first_use", or all of them when the
-    session is opened ("build"), which takes the memory of the largest at once.
+    session is opened ("build"), each launched once, which takes the memory of the largest at once.
     """
 
     def __init__(
