@@ -36,6 +36,27 @@ def test_inspect(trine, cuda_file: Path) -> None:
     assert "roofline" not in result.out
 
 
+@pytest.mark.parametrize(
+    ("latency", "says"),
+    [
+        (None, "built without a GPU: nothing was timed"),
+        (2.0, "built without a GPU: times of the same work on an sm_90, from the timing cache"),
+    ],
+)
+def test_where_times_come_from(trine, engine_file: Path, in_folder: Path, latency: float | None, says: str) -> None:
+    made = plan(1)
+    groups = tuple({**group, "latency_us": latency} for group in made.buckets[0].groups)
+    made = replace(made, device_name="", buckets=(replace(made.buckets[0], groups=groups),))
+    contents = read_engine(engine_file)
+    write_engine(
+        Path("c.trine"), contents.manifest, contents.graph, {**contents.plans, "cuda_sm_90": plan_to_bytes(made)}
+    )
+    result = trine("inspect", "c.trine")
+    assert says in " ".join(result.out.split())
+    assert trine("inspect", "c.trine", "--html=page.html", "-q").code == 0
+    assert says in Path("page.html").read_text(encoding="utf-8")
+
+
 def test_roofline(trine, cuda_file: Path) -> None:
     result = trine("inspect", cuda_file, "--roofline")
     assert result.code == 0, result.err
