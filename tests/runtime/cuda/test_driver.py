@@ -16,8 +16,8 @@ from trine.errors import (
 )
 from trine.runtime.cuda import bindings as bindings_module
 from trine.runtime.cuda import driver as driver_module
-from trine.runtime.cuda.bindings import KERNEL_FAULTS
 from trine.runtime.cuda.driver import Driver, usable_driver
+from trine.runtime.cuda.faults import KERNEL_FAULTS
 from trine.runtime.cuda.parameters import ParameterBlock
 
 

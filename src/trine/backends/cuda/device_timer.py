@@ -87,7 +87,7 @@ class DeviceTimer:
         size = max((offset + buffer.nbytes for buffer, offset in offsets.items()), default=0)
         if size > self._pool_bytes:
             raise DeviceMemoryError(
-                f"{group.name}: {size >> 20} MiB of operands, the tuner has {self._pool_bytes >> 20} (half of "
+                f"{group.name}: {-(-size >> 20)} MiB of operands, the tuner has {self._pool_bytes >> 20} (half of "
                 f"what was free, at most {_POOL_BYTES >> 20}); close what else uses the GPU, or build for fewer rows"
             )
         if not self._pool:

@@ -8,38 +8,9 @@ import os
 from typing import Any
 
 from trine.errors import MissingDependencyError, NoDeviceError
+from trine.runtime.cuda.faults import FORKED
 
-__all__ = ["FORKED", "KERNEL_FAULTS", "usable_driver", "visible_devices"]
-
-# Statuses after which this process can do nothing more on the GPU, and what happened.
-KERNEL_FAULTS = {
-    **dict.fromkeys(
-        (
-            "CUDA_ERROR_ILLEGAL_ADDRESS",
-            "CUDA_ERROR_LAUNCH_TIMEOUT",
-            "CUDA_ERROR_ASSERT",
-            "CUDA_ERROR_HARDWARE_STACK_ERROR",
-            "CUDA_ERROR_ILLEGAL_INSTRUCTION",
-            "CUDA_ERROR_MISALIGNED_ADDRESS",
-            "CUDA_ERROR_INVALID_ADDRESS_SPACE",
-            "CUDA_ERROR_INVALID_PC",
-            "CUDA_ERROR_LAUNCH_FAILED",
-            "CUDA_ERROR_TENSOR_MEMORY_LEAK",
-        ),
-        "a kernel failed",
-    ),
-    "CUDA_ERROR_ECC_UNCORRECTABLE": "the GPU's memory failed",
-    "CUDA_ERROR_NVLINK_UNCORRECTABLE": "the link between GPUs failed",
-    "CUDA_ERROR_CONTAINED": "the GPU's memory or its links failed",
-    "CUDA_ERROR_EXTERNAL_DEVICE": "a device beside the GPU failed",
-    "CUDA_ERROR_CONTEXT_IS_DESTROYED": "something in this process reset the GPU",
-    "CUDA_ERROR_MPS_CLIENT_TERMINATED": "the MPS server ended this process's work",
-}
-
-FORKED = (
-    "this process was forked from one that had started the GPU, which does not survive that; start it anew instead, "
-    'with multiprocessing.get_context("spawn")'
-)
+__all__ = ["usable_driver", "visible_devices"]
 
 # Why the driver does not start, and what to do.
 _NO_START = {

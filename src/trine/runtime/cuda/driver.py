@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, InputError, NoDeviceError
-from trine.runtime.cuda.architectures import remedy
-from trine.runtime.cuda.bindings import FORKED, KERNEL_FAULTS, usable_driver, visible_devices
+from trine.runtime.cuda.bindings import usable_driver, visible_devices
+from trine.runtime.cuda.faults import refusal
 from trine.runtime.cuda.parameters import ParameterBlock
 from trine.runtime.cuda.tensor_map import encode_tensor_map
 
@@ -87,27 +87,9 @@ class Driver:
         return results[0] if len(results) == 1 else tuple(results) or None
 
     def _refuse(self, function: str, name: str) -> None:
-        if name in KERNEL_FAULTS:
-            cause = KERNEL_FAULTS[name]
-            raise DeviceLostError(
-                f"cuda:{self.ordinal}: {name} in {function}: {cause}, and this process can no longer use the GPU; "
-                f"start it anew{', and report the engine that did this' if 'kernel' in cause else ''}"
-            )
-        if name == "CUDA_ERROR_NO_BINARY_FOR_GPU":
-            raise NoDeviceError(
-                f"cuda:{self.ordinal} is an sm_{self.capability}, and cannot run the engine's kernels, which are for "
-                f"another architecture; {remedy(self.capability)}"
-            )
-        if name == "CUDA_ERROR_INVALID_IMAGE":
-            raise NoDeviceError(
-                f"cuda:{self.ordinal}: {name} in {function}: the driver does not know the engine's machine code; "
-                'update NVIDIA\'s driver, build the engine with an older Triton, or load it with device="cpu"'
-            )
-        if name == "CUDA_ERROR_NOT_INITIALIZED":
-            raise NoDeviceError(f"cuda:{self.ordinal}: {name} in {function}: {FORKED}")
         if name == "CUDA_ERROR_OUT_OF_MEMORY":
             raise DeviceMemoryError(f"cuda:{self.ordinal}: out of memory in {function}; {self._memory_left()}")
-        raise DeviceError(f"cuda:{self.ordinal}: {name} in {function}")
+        raise refusal(name, function, self.ordinal, lambda: self.capability)
 
     def _memory_left(self) -> str:
         try:
