@@ -102,7 +102,6 @@ class SqueezeExciteBlocks:
         assert isinstance(group, SqueezeExcite)
         images, channels = group.y.shape
         found: list[dict[str, Any]] = []
-        loads = group.sums.shape[1] if group.sums.shape[1] <= _UNROLLED else 1  # of sums in a step, each with a copy
         for rows, first, second, products, warps in (
             (16, 16, 32, 256, 4),
             (16, 32, 64, 256, 4),
@@ -111,8 +110,6 @@ class SqueezeExciteBlocks:
             (16, 16, 64, 256, 8),
         ):
             if rows > power_of_two(images) or (products > 128 and products >= 2 * channels):
-                continue
-            if 2 * products * (4 * loads * rows + 2 * first) > target.shared_bytes:  # two steps of the first layer's
                 continue
             found.append({"images": rows, "first": first, "second": second, "products": products, "num_warps": warps})
         return found
@@ -128,14 +125,18 @@ class SqueezeExciteBlocks:
 
         def layer(operands: Mapping[str, Any], constants: Mapping[str, Any], block: int) -> Launch:
             reduced, outputs = constants["K"], constants["OUT"]
+            tiles, deep = constants["T"], max(16, min(products, power_of_two(reduced)))
+            wide = max(16, min(block, power_of_two(outputs)))
+            # In straight-line code, two steps' tiles of sums, in fp32 at most, and of weights are in shared memory.
+            fits = 2 * deep * (4 * tiles * rows + 2 * wide) <= target.shared_bytes
             sizes = {
                 "IMAGES": images,
-                "UNROLLED": constants["T"] <= _UNROLLED,
+                "UNROLLED": tiles <= _UNROLLED and fits,
                 "BLOCK_N": rows,
-                "BLOCK_K": max(16, min(products, power_of_two(reduced))),
-                "BLOCK_O": max(16, min(block, power_of_two(outputs))),
+                "BLOCK_K": deep,
+                "BLOCK_O": wide,
             }
-            programs = math.ceil(images / rows) * math.ceil(outputs / sizes["BLOCK_O"])
+            programs = math.ceil(images / rows) * math.ceil(outputs / wide)
             return launch_of(
                 squeeze_layer, (programs, 1, 1), operands, {**constants, **sizes}, configuration["num_warps"]
             )
