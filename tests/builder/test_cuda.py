@@ -13,8 +13,9 @@ from pass_checks import run
 from runtime.cuda.recording_driver import RecordingDriver
 
 import trine
+from trine.backends.cuda import device_timer
 from trine.engine.inspect_cuda import inspect_cuda_plans
-from trine.errors import NoDeviceError, UnsupportedError
+from trine.errors import MissingDependencyError, NoDeviceError, UnsupportedError
 from trine.runtime.cuda import driver as driver_module
 
 ONE = np.array(1, np.int64)
@@ -27,13 +28,37 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def driver(ordinal: int = 0) -> None:
         raise NoDeviceError("no NVIDIA driver (libcuda) is installed here")
 
-    for module in (driver_module, __import__("trine.backends.cuda.device_timer", fromlist=["Driver"])):
+    for module in (driver_module, device_timer):
         monkeypatch.setattr(module, "Driver", driver)
 
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kernels")
+
+
+def test_a_gpu_that_is_not_here() -> None:
+    text = r'device="cuda": no NVIDIA driver .*\. To build for another GPU, name its architecture: target="sm_90"'
+    with pytest.raises(NoDeviceError, match=text):
+        trine.build(mixed().SerializeToString(), device="cuda")
+
+
+@pytest.mark.parametrize("capability", [75, 120])
+def test_a_gpu_without_kernels(monkeypatch: pytest.MonkeyPatch, capability: int) -> None:
+    monkeypatch.setattr(device_timer, "Driver", lambda ordinal=0: RecordingDriver(capability=capability))
+    text = rf'an sm_{capability}, and engines can .* only; build with device="cpu"\. To build for another GPU'
+    with pytest.raises(NoDeviceError, match=text):
+        trine.build(mixed().SerializeToString(), device="cuda")
+
+
+def test_without_the_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def driver(ordinal: int = 0) -> None:
+        raise MissingDependencyError("running on an NVIDIA GPU needs cuda-bindings", name="cuda.bindings")
+
+    monkeypatch.setattr(device_timer, "Driver", driver)
+    with pytest.raises(MissingDependencyError, match="needs cuda-bindings") as caught:
+        trine.build(mixed().SerializeToString(), device="cuda")
+    assert caught.value.name == "cuda.bindings"
 
 
 def mixed() -> onnx.ModelProto:

@@ -16,6 +16,7 @@ pytest.importorskip("triton", reason="compiles kernels with Triton, which is not
 import trine
 from trine.backends.cuda import device_timer
 from trine.engine.inspector import inspect_engine
+from trine.errors import AccuracyError, DeviceMemoryError
 from trine.runtime.cuda import executor
 
 MODEL = """<ir_version: 10, opset_import: ["" : 20]>
@@ -25,13 +26,11 @@ net (float[n,8] x) => (float[n,4] y) { h = MatMul(x, w)  r = Relu(h)  y = Softma
 class Gpu(RecordingDriver):
     """Each launch takes as long as there are nodes in its graph; kernels compute nothing."""
 
-    def __init__(self, ordinal: int = 0) -> None:
-        super().__init__(capacity=400 << 20)
-        self.last = 1
+    room = 400 << 20
 
-    def activate(self) -> None:
-        """For the calling thread, from now on."""
-        self.__enter__()
+    def __init__(self, ordinal: int = 0) -> None:
+        super().__init__(capacity=self.room)
+        self.last = 1
 
     def launch(self, executable: Any, stream: Any) -> None:
         super().launch(executable, stream)
@@ -64,6 +63,11 @@ def drivers(monkeypatch: pytest.MonkeyPatch) -> list[Gpu]:
     return made
 
 
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kernels")
+
+
 def test_kernels_are_timed_and_the_plan_runs_there(drivers: list[Gpu], tmp_path: Path) -> None:
     options = {"device": "cuda", "precision": "fp16", "batch": (1, 2, 2), "quick_tuning": True, "verify": False}
     engine = trine.build(model(), timing_cache=tmp_path / "timings.json", **options)
@@ -88,3 +92,57 @@ def test_kernels_are_timed_and_the_plan_runs_there(drivers: list[Gpu], tmp_path:
     trine.build(model(), timing_cache=tmp_path / "timings.json", **options).close()
     again = drivers[len(others) + 2]
     assert again.count("elapsed_ms") == 0, "all timings are remembered"
+
+
+def assert_freed(drivers: list[Gpu]) -> None:
+    """While ``caught`` keeps the error, and so the frames that it went through."""
+    assert drivers
+    assert all(driver.nothing_is_held() and driver.count("close") == 1 for driver in drivers)
+
+
+OPTIONS: dict[str, Any] = {"device": "cuda", "batch": (1, 2, 2), "quick_tuning": True}
+
+
+def test_a_rejected_precision_leaves_the_gpu(
+    drivers: list[Gpu], kernels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    opened = executor.CudaExecutor._upload_weights
+
+    def upload(self: Any, arrays: Any) -> None:
+        held.append(sum(driver.used for driver in drivers))
+        opened(self, arrays)
+
+    monkeypatch.setattr(executor.CudaExecutor, "_upload_weights", upload)
+    with pytest.raises(AccuracyError, match="outside the accuracy budget") as caught:
+        trine.build(model(), precision="best", kernel_cache=kernels, **OPTIONS)
+    assert_freed(drivers)
+    assert caught
+    assert sum(used == 0 for used in held) >= 4, "each precision finds the GPU empty"
+
+
+def test_an_error_while_verifying_leaves_the_gpu(
+    drivers: list[Gpu], kernels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*args: Any) -> None:
+        raise DeviceMemoryError("too little for a call")
+
+    monkeypatch.setattr(executor.CudaSession, "run", run)
+    monkeypatch.setattr("trine.backends.cuda.early_starts.choose_early_starts", lambda plan, open_plan: plan)
+    with pytest.raises(DeviceMemoryError, match="too little for a call") as caught:
+        trine.build(model(), precision="fp16", kernel_cache=kernels, **OPTIONS)
+    assert_freed(drivers)
+    assert caught
+
+
+def test_too_little_memory_to_time_kernels(
+    drivers: list[Gpu], kernels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of 60 MiB is less than the tuner can begin with."""
+    monkeypatch.setattr(Gpu, "room", 60 << 20)
+    path = tmp_path / "timings.json"
+    with pytest.raises(DeviceMemoryError, match=r"the tuner has 0 \(half of what was free") as caught:
+        trine.build(model(), precision="fp16", kernel_cache=kernels, timing_cache=path, **OPTIONS)
+    assert_freed(drivers)
+    assert caught
+    assert not path.exists()

@@ -11,8 +11,10 @@ import pytest
 from pass_checks import build as onnx_model
 from runtime.cuda.sample_plans import plan, plan_with_cpu
 
+from trine.backends.cuda import device_timer
 from trine.cli.failures import ExitCode
 from trine.engine.format import read_engine, write_engine
+from trine.errors import NoDeviceError
 from trine.runtime.cuda.plan_bytes import plan_to_bytes
 
 
@@ -32,6 +34,27 @@ def test_inspect(trine, cuda_file: Path) -> None:
     for part in ("CUDA  sm_90 fp32: 3 kernels", "timed on NVIDIA H200", "launches", "arena", "floor"):
         assert part in result.out
     assert "roofline" not in result.out
+
+
+@pytest.mark.parametrize(
+    ("latency", "says"),
+    [
+        (None, "built without a GPU: nothing was timed"),
+        (2.0, "built without a GPU: times of the same work on an sm_90, from the timing cache"),
+    ],
+)
+def test_where_times_come_from(trine, engine_file: Path, in_folder: Path, latency: float | None, says: str) -> None:
+    made = plan(1)
+    groups = tuple({**group, "latency_us": latency} for group in made.buckets[0].groups)
+    made = replace(made, device_name="", buckets=(replace(made.buckets[0], groups=groups),))
+    contents = read_engine(engine_file)
+    write_engine(
+        Path("c.trine"), contents.manifest, contents.graph, {**contents.plans, "cuda_sm_90": plan_to_bytes(made)}
+    )
+    result = trine("inspect", "c.trine")
+    assert says in " ".join(result.out.split())
+    assert trine("inspect", "c.trine", "--html=page.html", "-q").code == 0
+    assert says in Path("page.html").read_text(encoding="utf-8")
 
 
 def test_roofline(trine, cuda_file: Path) -> None:
@@ -118,6 +141,18 @@ def test_a_gpu_that_is_not_here(trine, engine_file: Path, model_file: Path, verb
     result = trine(verb, engine_file, *source, "--device=gpu")
     assert result.code == ExitCode.USAGE
     assert 'allowed: "cpu", "cuda"' in result.err
+
+
+def test_a_build_on_a_gpu_that_is_not_here(trine, model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def driver(ordinal: int = 0) -> None:
+        raise NoDeviceError("no NVIDIA driver (libcuda) is installed here")
+
+    monkeypatch.setattr(device_timer, "Driver", driver)
+    result = trine("build", model_file, "--device=cuda", "-o", "new.trine")
+    assert result.code == ExitCode.DEVICE
+    assert "there is no GPU here for this" in result.err
+    assert "no NVIDIA driver" in result.err
+    assert not Path("new.trine").exists()
 
 
 def test_the_cpu_runs_it(trine, cuda_file: Path) -> None:

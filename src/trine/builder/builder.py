@@ -57,6 +57,9 @@ def build(source: Any, example_inputs: Any = None, *, config: BuilderConfig | No
         ModelImportError, UnsupportedError: the model cannot be imported, or no backend can run it.
         AccuracyError: every candidate answers differently from the source by more than the budget.
         BuildError: nothing that compiled could run.
+        MissingDependencyError: building needs a package that is not installed.
+        NoDeviceError: ``device="cuda"`` without a ``target``, and no GPU here that engines are built for.
+        DeviceMemoryError: the GPU has too little free memory to time kernels, or to run the engine.
     """
     if config is not None and options:
         raise ConfigError(f"give options either as config= or as keywords, not both; got {sorted(options)} too")

@@ -82,6 +82,7 @@ class CudaTask(Task):
         chosen, report = super().verify(ranked)
         independence = None if report is None else report.row_independence
         if independence is not None and not independence.source_independent and self._rows_vary():
+            chosen.close()
             raise UnsupportedError(
                 f"{self.imported.name}: the model mixes the rows of a batch, and a CUDA engine computes other rows "
                 "beside those of a call; build for one size: batch=8"
@@ -115,9 +116,7 @@ class CudaTask(Task):
         try:
             chooser = Chooser(
                 target=target,
-                cache=TuningCache(
-                    Path(timings) if timings else None, device, target.name, SHIPPED / f"{target.name}.json"
-                ),
+                cache=TuningCache(Path(timings) if timings else None, device, target.name, SHIPPED),
                 kernel_cache=KernelCache(Path(kernels) if kernels else None),
                 timer=timer,
                 quick=self.config.quick_tuning,
@@ -214,16 +213,20 @@ class CudaTask(Task):
         return sizes
 
     def _timer(self) -> DeviceTimer | None:
-        """For the GPU here; None when a target is named and no such GPU is here."""
+        """For the GPU here; None when a target is named and no such GPU is here.
+
+        Raises NoDeviceError and MissingDependencyError when none is named, and none is here that engines are built for.
+        """
         from trine.backends.cuda.device_timer import DeviceTimer
 
         try:
             timer = DeviceTimer()
         except (NoDeviceError, MissingDependencyError) as err:
             if self.config.target is None:
-                raise ConfigError(
-                    f'device="cuda": {err}. To build for a GPU that is not here, name its architecture: target="sm_90"'
-                ) from err
+                text = f'device="cuda": {err}. To build for another GPU, name its architecture: target="sm_90"'
+                if isinstance(err, MissingDependencyError):
+                    raise MissingDependencyError(text, name=err.name) from err
+                raise NoDeviceError(text) from err
             log.info("no GPU to time kernels on (%s); choosing by what is remembered", err)
             return None
         if self.config.target not in (None, timer.target_name):

@@ -64,6 +64,12 @@ class Candidate:
     def label(self) -> str:
         return f"{self.tactic.name} {self.precision}"
 
+    def close(self) -> None:
+        """Free what it computes with; once is enough."""
+        executor, self.executor = self.executor, None
+        if executor is not None:
+            executor.close()
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.tactic.name,
@@ -129,9 +135,14 @@ class Task(ABC):
             if not self.config.verify:
                 return candidate, None
             self.stages.detail(f"verify: {candidate.label}")
-            report = self._report(candidate)
+            try:
+                report = self._report(candidate)
+            except BaseException:  # its traceback keeps the candidate; whoever handles it may want the GPU's memory
+                candidate.close()
+                raise
             if report.passed:
                 return candidate, report
+            candidate.close()  # a GPU's memory is for the next
             first = first or report
             candidate.reasons.append("outside the accuracy budget: " + "; ".join(report.problems)[:600])
             log.warning("%s is outside the accuracy budget: %s", candidate.label, "; ".join(report.problems))

@@ -65,7 +65,7 @@ _KINDS: tuple[tuple[type[BaseException], ExitCode, str, str], ...] = (
         "",
     ),
     (errors.BuildError, ExitCode.BUILD, "no tactic could compile the model", "See: trine doctor"),
-    (errors.NoDeviceError, ExitCode.DEVICE, "no GPU here runs this engine", "See: trine doctor"),
+    (errors.NoDeviceError, ExitCode.DEVICE, "there is no GPU here for this", "See: trine doctor"),
     (errors.DeviceMemoryError, ExitCode.DEVICE, "the GPU has too little free memory", ""),
     (errors.DeviceError, ExitCode.DEVICE, "the GPU failed", ""),
     (errors.ExecutionError, ExitCode.BUILD, "the backend could not compute this call", ""),

@@ -17,15 +17,14 @@ def print_cuda_plans(data: Data) -> None:
     """Target, buckets, launches, memory, and what is left to the CPU."""
     from rich.markup import escape
 
+    from trine.engine.inspect_cuda import where_timed
     from trine.report.markup import size
 
     for plan in data["cuda"]:
-        timed = f"timed on {plan['device_name']}" if plan["device_name"] else "built without a GPU: nothing was timed"
         kernels = f"{plan['kernels']} kernels {size(plan['kernel_bytes'])}, weights {size(plan['weight_bytes'])}"
         out = console.results()
-        out.print(
-            f"[bold]CUDA[/bold]  {escape(plan['target'])} {escape(plan['precision'])}: {kernels}, {escape(timed)}"
-        )
+        timed = escape(where_timed(plan))
+        out.print(f"[bold]CUDA[/bold]  {escape(plan['target'])} {escape(plan['precision'])}: {kernels}, {timed}")
         numeric = ("rows", "launches", "groups", "arena", "µs", "floor µs")
         table = console.table(*numeric, numeric=numeric)
         for bucket in plan["buckets"]:

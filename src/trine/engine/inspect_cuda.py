@@ -9,7 +9,7 @@ from typing import Any
 from trine.runtime.cuda.plan import Bucket, CpuPart, CudaPlan, cuda_plan_name
 from trine.runtime.cuda.plan_bytes import plan_from_bytes
 
-__all__ = ["inspect_cuda_plans", "tuned_bucket"]
+__all__ = ["inspect_cuda_plans", "tuned_bucket", "where_timed"]
 
 
 def inspect_cuda_plans(plans: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -33,6 +33,16 @@ def tuned_bucket(data: Mapping[str, Any], plan: Mapping[str, Any], rows: int | N
     wanted = rows or next((shape[0] for shape in shapes if shape), 1)
     buckets: list[dict[str, Any]] = plan["buckets"]
     return next((bucket for bucket in buckets if bucket["rows"] >= wanted), buckets[-1])
+
+
+def where_timed(plan: Mapping[str, Any]) -> str:
+    """Where the microseconds of a plan, as ``inspect_cuda_plans`` gives it, come from."""
+    if plan["device_name"]:
+        return f"timed on {plan['device_name']}"
+    groups = [group for bucket in plan["buckets"] for group in bucket["groups"]]
+    if all(group["latency_us"] is None for group in groups):
+        return "built without a GPU: nothing was timed"
+    return f"built without a GPU: times of the same work on an {plan['target']}, from the timing cache or trine's own"
 
 
 def _plan(plan: CudaPlan) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trine.engine.inspect_cuda import tuned_bucket
+from trine.engine.inspect_cuda import tuned_bucket, where_timed
 from trine.report.charts import error_scale, launch_bars, skyline, stage_strip
 from trine.report.markup import count, exponent, family, shape_text, size, table, text
 
@@ -106,9 +106,8 @@ def gpus(data: Data) -> str:
         ]
         parts.append(
             f"<p><b>{text(plan['target'])}</b> in {text(plan['precision'])}: {plan['kernels']} kernels, "
-            f"{size(plan['kernel_bytes'])}; "
-            + (f"timed on {text(plan['device_name'])}" if plan["device_name"] else "built without a GPU")
-            + f'.</p><figure class="chart">{launch_bars(tuned["groups"])}<figcaption><span>first launch</span>'
+            f"{size(plan['kernel_bytes'])}; {text(where_timed(plan))}"
+            f'.</p><figure class="chart">{launch_bars(tuned["groups"])}<figcaption><span>first launch</span>'
             f"<span>{tuned['rows']} rows: time of each group of launches, and the part that no kernel could save</span>"
             "<span>last launch</span></figcaption></figure>"
             + table(("rows", "launches", "arena", "&micro;s, sum", "floor &micro;s"), rows, (0, 1, 2, 3, 4))

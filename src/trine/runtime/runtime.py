@@ -48,8 +48,8 @@ def load(
             and then takes over. Between the two, answers may differ by rounding, within what was verified. For
             processes that start often and answer little.
         capture: when a context on a GPU makes the CUDA graph for a number of rows: at its "first_use", or all of them
-            when the context is created ("build"), so that no later call takes longer; that takes the memory of the
-            largest at once.
+            when the context is created ("build"), each launched once on zeros. No later call then makes a graph, loads
+            a kernel or takes memory, but for one with NumPy arrays of more rows than the largest bucket.
 
     The graph is compiled for this machine. Where the plan was made for another CPU, or with other library
     versions, that is logged; where the backend that it chose is missing here, the other one is taken.

@@ -8,6 +8,7 @@ from typing import Any
 from trine.backends.cuda.compiler import compile_kernel
 from trine.backends.cuda.groups import Group
 from trine.backends.cuda.target import TARGETS, Target
+from trine.errors import BuildError
 from trine.runtime.cuda.plan import Kernel
 
 __all__ = ["ALL_TARGETS", "compile_group", "every_kernel"]
@@ -25,6 +26,19 @@ def compile_group(tactic: Any, group: Group, target: Target, configuration: Any 
 
 
 def every_kernel(tactic: Any, group: Group, target: Target) -> Iterator[tuple[Any, list[Kernel]]]:
-    """Each configuration with its kernels."""
-    for configuration in tactic.configurations(group, target):
-        yield configuration, compile_group(tactic, group, target, configuration)
+    """Each configuration with its kernels, but those that take more shared memory than the target has: a build leaves
+    these out too, for their reason. The first guess is none of them, nor are most."""
+    configurations = tactic.configurations(group, target)
+    refused = []
+    for configuration in configurations:
+        try:
+            kernels = compile_group(tactic, group, target, configuration)
+        except BuildError as err:
+            if "bytes of shared memory" not in str(err):
+                raise
+            refused.append(configuration)
+        else:
+            assert all(kernel.shared_bytes <= target.shared_bytes for kernel in kernels)
+            yield configuration, kernels
+    assert configurations[0] not in refused
+    assert 2 * len(refused) < len(configurations), refused

@@ -35,10 +35,6 @@ class Gpu(RecordingDriver):
     def _note_parameters(self, driver: RecordingDriver, grid: Any, values: tuple[bytes, ...]) -> None:
         self.launched.append(values)
 
-    def activate(self) -> None:
-        """For the calling thread, from now on."""
-        self.__enter__()
-
 
 @pytest.fixture
 def timer(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceTimer]:
@@ -46,7 +42,9 @@ def timer(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceTimer]:
     made = DeviceTimer()
     yield made
     made.close()
-    assert made.driver.nothing_is_held()  # type: ignore[attr-defined]
+    gpu: Any = made.driver
+    assert gpu.nothing_is_held()
+    assert gpu.count("close") == 1
 
 
 def timed(timer: DeviceTimer, tactic: CudaTactic, group: Group, configuration: Any) -> tuple[float, Sequence[Launch]]:
@@ -171,7 +169,27 @@ def test_a_group_larger_than_the_pool(timer: DeviceTimer) -> None:
         timed(timer, GemmTiles(), product(8192, 4096, 4096), tile(64, 64, 32))
 
 
-def test_a_gpu_that_trine_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_timer, "Driver", lambda ordinal: Gpu(ordinal, capability=61))
-    with pytest.raises(NoDeviceError, match=r"an sm_61; CUDA engines can be built for sm_80, .*sm_90"):
+@pytest.mark.parametrize("capability", [61, 75, 87, 120])
+def test_a_gpu_that_trine_does_not_know(monkeypatch: pytest.MonkeyPatch, capability: int) -> None:
+    gpu = Gpu(capability=capability)
+    monkeypatch.setattr(device_timer, "Driver", lambda ordinal: gpu)
+    says = rf'\(a recording driver\) is an sm_{capability}, .* for sm_80, .*sm_90, .* only; build with device="cpu"'
+    with pytest.raises(NoDeviceError, match=says):
         DeviceTimer()
+    assert gpu.count("close") == 1
+
+
+def test_the_caller_s_gpu_is_left_as_it_was(timer: DeviceTimer) -> None:
+    gpu: Any = timer.driver
+    assert not gpu._threads
+    timed(timer, GemmTiles(), product(64, 128, 128), tile(64, 64, 32))
+    assert not gpu._threads
+
+
+def test_too_little_memory_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu()
+    monkeypatch.setattr(device_timer, "Driver", lambda ordinal: gpu)
+    monkeypatch.setattr(gpu, "memory", lambda: (_ for _ in ()).throw(DeviceMemoryError("none left")))
+    with pytest.raises(DeviceMemoryError):
+        DeviceTimer()
+    assert gpu.count("close") == 1

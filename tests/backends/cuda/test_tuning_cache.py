@@ -67,6 +67,21 @@ def test_ones_own_timings_come_before_the_shipped(written, tmp_path):
     assert own.timings("g") == {"a[x=1]": 9.0, "b[]": None}
 
 
+def test_timings_of_other_architectures(tmp_path):
+    path = tmp_path / "timings.json"
+    for target, latency in (("sm_75", 9.0), ("sm_86", 2.0), ("sm_90", 3.0), ("sm_100", None), ("new", 4.0)):
+        cache = TuningCache(path, "a GPU", target)
+        cache.put("g", "a[]", latency)
+        cache.put("only " + target, "a[]", latency)
+        cache.save()
+    assert TuningCache(path, "", "sm_80").elsewhere("g") == {"a[]": 9.0}
+    assert TuningCache(path, "", "sm_89").elsewhere("g") == {"a[]": 3.0}
+    assert TuningCache(path, "a GPU", "sm_90").elsewhere("g") == {"a[]": 2.0}, "not its own"
+    assert TuningCache(path, "", "sm_90").elsewhere("only sm_90") == {}
+    assert TuningCache(path, "", "sm_90").elsewhere("only sm_100") == {}, "what does not compile there may here"
+    assert TuningCache(None, "", "sm_90", path).elsewhere("only new") == {"a[]": 4.0}
+
+
 def test_nothing_new_writes_nothing(written):
     before = written.stat().st_mtime_ns
     TuningCache(written, "", "sm_90").save()
@@ -95,7 +110,7 @@ def test_timings_of_an_h200_ship():
     """They serve builds without a GPU: here for the 3x3 convolutions of ResNet's first stage."""
     group = convolution((1, 56, 56, 64), (64, 3, 3), pads=(1, 1, 1, 1))
     group = replace(group, epilogue=replace(group.epilogue, act=Activation("relu")))
-    timings = TuningCache(None, "", "sm_90", SHIPPED / "sm_90.json").timings(group_signature(group))
+    timings = TuningCache(None, "", "sm_90", SHIPPED).timings(group_signature(group))
     labels = {
         f"{tactic.name}[{','.join(f'{key}={value}' for key, value in sorted(each.items()))}]"
         for tactic in (TACTIC, HopperConv(True))
@@ -104,3 +119,5 @@ def test_timings_of_an_h200_ship():
     assert timings
     assert timings.keys() <= labels
     assert all(1.0 < latency < 100.0 for latency in timings.values() if latency is not None)
+    elsewhere = TuningCache(None, "", "sm_80", SHIPPED).elsewhere(group_signature(group))
+    assert elsewhere == {name: latency for name, latency in timings.items() if latency is not None}

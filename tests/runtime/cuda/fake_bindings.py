@@ -24,7 +24,9 @@ class FakeBindings:
     """``fail``: {function: name of the status}. ``calls``: what was called, with its arguments."""
 
     CUdevice_attribute = SimpleNamespace(
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR="major", CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR="minor"
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR="major",
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR="minor",
+        CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN="shared",
     )
     CUpointer_attribute = SimpleNamespace(
         CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL="ordinal", CU_POINTER_ATTRIBUTE_IS_MANAGED="managed"
@@ -42,7 +44,11 @@ class FakeBindings:
         self._answers = {
             "cuDeviceGetCount": lambda: gpus,
             "cuDeviceGet": lambda ordinal: ordinal,
-            "cuDeviceGetAttribute": lambda kind, device: capability[kind == "minor"],
+            "cuDeviceGetAttribute": lambda kind, device: {
+                "major": capability[0],
+                "minor": capability[1],
+                "shared": 101376,
+            }[kind],
             "cuDeviceGetName": lambda size, device: b"NVIDIA Test\0\0",
             "cuMemGetInfo": lambda: (3 << 20, 8 << 20),
             "cuStreamIsCapturing": lambda stream: 0,

@@ -59,6 +59,7 @@ class RecordingDriver:
         self.pinned_capacity = capacity
         self.kernels, self.capability, self.capacity = dict(kernels or {}), capability, capacity
         self.ordinal, self.name = 0, "a recording driver"
+        self.shared_bytes = 232448 if capability >= 90 else 101376
         self.device_memory: dict[int, np.ndarray] = {}
         self.pinned: dict[int, np.ndarray] = {}
         self.calls: list[tuple[Any, ...]] = []

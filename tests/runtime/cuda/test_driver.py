@@ -1,6 +1,7 @@
 """What the driver refuses becomes an exception that says what to do."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from runtime.cuda.fake_bindings import FakeBindings
@@ -13,8 +14,10 @@ from trine.errors import (
     MissingDependencyError,
     NoDeviceError,
 )
+from trine.runtime.cuda import bindings as bindings_module
 from trine.runtime.cuda import driver as driver_module
 from trine.runtime.cuda.driver import Driver, usable_driver
+from trine.runtime.cuda.faults import KERNEL_FAULTS
 from trine.runtime.cuda.parameters import ParameterBlock
 
 
@@ -28,19 +31,77 @@ def bindings(monkeypatch):
 def test_what_a_gpu_says_of_itself(bindings):
     driver = Driver()
     assert (driver.capability, driver.name, driver.memory()) == (90, "NVIDIA Test", (3 << 20, 8 << 20))
+    assert driver.shared_bytes == 101376
 
 
-@pytest.mark.parametrize(("ordinal", "text"), [(1, "there is 1 GPU"), (-1, "there is 1 GPU")])
-def test_a_gpu_that_is_not_there(bindings, ordinal, text):
+@pytest.mark.parametrize(
+    ("gpus", "ordinal", "visible", "text"),
+    [
+        (1, 1, None, r"cuda:1: there is 1 GPU here; the last is cuda:0$"),
+        (1, -1, None, "there is 1 GPU here"),
+        (2, 2, "0,3", r"there are 2 GPUs here; the last is cuda:1 \(CUDA_VISIBLE_DEVICES is '0,3'"),
+        (0, 0, None, 'there are 0 GPUs here; load the engine with device="cpu"'),
+    ],
+)
+def test_a_gpu_that_is_not_there(monkeypatch, gpus, ordinal, visible, text):
+    monkeypatch.setattr(driver_module, "usable_driver", lambda: FakeBindings(gpus))
+    see_only(monkeypatch, visible)
     with pytest.raises(NoDeviceError, match=text):
         Driver(ordinal)
+
+
+def see_only(monkeypatch, visible):
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+
+@pytest.mark.parametrize(
+    ("status", "visible", "text"),
+    [
+        ("CUDA_ERROR_NO_DEVICE", None, "no GPU is to be seen; see nvidia-smi, and start a container with --gpus all$"),
+        ("CUDA_ERROR_NO_DEVICE", "", "CUDA_VISIBLE_DEVICES is ''"),
+        ("CUDA_ERROR_INVALID_DEVICE", "7", "CUDA_VISIBLE_DEVICES is '7'"),
+        ("CUDA_ERROR_NOT_INITIALIZED", None, r'forked .*get_context\("spawn"\)'),
+        ("CUDA_ERROR_STUB_LIBRARY", None, "take its folder, stubs, from LD_LIBRARY_PATH"),
+        ("CUDA_ERROR_SYSTEM_NOT_READY", None, "start the service nvidia-fabricmanager"),
+        ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", None, "restart the machine"),
+        ("CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE", None, "cuda-compat from LD_LIBRARY_PATH, or update the driver"),
+        ("CUDA_ERROR_DEVICE_NOT_LICENSED", None, "see nvidia-smi -q"),
+        ("CUDA_ERROR_UNKNOWN", None, "see whether nvidia-smi finds a GPU, and restart the machine if it does not"),
+    ],
+)
+def test_a_driver_that_does_not_start(monkeypatch, status, visible, text):
+    monkeypatch.setitem(sys.modules, "cuda.bindings", SimpleNamespace(driver=FakeBindings()))
+    monkeypatch.setattr(bindings_module.ctypes, "CDLL", lambda name: None)
+    see_only(monkeypatch, visible)
+    usable_driver.cache_clear()
+    sys.modules["cuda.bindings"].driver.fail["cuInit"] = status
+    with pytest.raises(NoDeviceError, match=f"the NVIDIA driver does not start: {status}: .*{text}"):
+        usable_driver()
+
+
+def test_no_driver(monkeypatch):
+    def missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setitem(sys.modules, "cuda.bindings", SimpleNamespace(driver=FakeBindings()))
+    monkeypatch.setattr(bindings_module.ctypes, "CDLL", missing)
+    usable_driver.cache_clear()
+    with pytest.raises(NoDeviceError, match=r"no NVIDIA driver \(libcuda\) .*; install NVIDIA's driver"):
+        usable_driver()
 
 
 @pytest.mark.parametrize(
     ("status", "kind", "text"),
     [
-        ("CUDA_ERROR_ILLEGAL_ADDRESS", DeviceLostError, "can no longer use the GPU; start it anew"),
-        ("CUDA_ERROR_LAUNCH_FAILED", DeviceLostError, "CUDA_ERROR_LAUNCH_FAILED in cuStreamSynchronize"),
+        *(
+            (name, DeviceLostError, f"{name} in cuStreamSynchronize: {cause}, and this process .*; start it anew")
+            for name, cause in KERNEL_FAULTS.items()
+        ),
+        ("CUDA_ERROR_NOT_INITIALIZED", NoDeviceError, r'forked .*get_context\("spawn"\)'),
+        ("CUDA_ERROR_INVALID_IMAGE", NoDeviceError, "update NVIDIA's driver, build the engine"),
         ("CUDA_ERROR_INVALID_VALUE", DeviceError, "cuda:0: CUDA_ERROR_INVALID_VALUE in cuStreamSynchronize"),
         ("CUDA_ERROR_OUT_OF_MEMORY", DeviceMemoryError, "3 of 8 MiB are free"),
     ],
@@ -51,6 +112,23 @@ def test_faults(bindings, status, kind, text):
     with pytest.raises(DeviceError, match=text) as caught:
         driver.synchronize(0)
     assert type(caught.value) is kind
+
+
+def test_what_the_driver_s_manual_calls_lost():
+    """Of which it says that the process must be terminated and relaunched, or that all memory is lost."""
+    driver = pytest.importorskip("cuda.bindings.driver")
+    assert KERNEL_FAULTS.keys() <= {each.name for each in driver.CUresult} | {"CUDA_ERROR_TENSOR_MEMORY_LEAK"}
+    lost = (214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810, 911)
+    assert KERNEL_FAULTS.keys() == {driver.CUresult(each).name for each in lost}
+
+
+def test_only_kernels_are_the_engine_s_fault(bindings):
+    driver = Driver()
+    for name in ("CUDA_ERROR_ASSERT", "CUDA_ERROR_ECC_UNCORRECTABLE"):
+        bindings.fail["cuStreamSynchronize"] = name
+        with pytest.raises(DeviceLostError) as caught:
+            driver.synchronize(0)
+        assert ("report the engine" in str(caught.value)) is (name == "CUDA_ERROR_ASSERT")
 
 
 def test_out_of_memory_says_what_it_was_for(bindings, monkeypatch):
@@ -65,10 +143,19 @@ def test_out_of_memory_says_what_it_was_for(bindings, monkeypatch):
     assert driver.allocate(5 << 20, "the engine's weights") == 4096
 
 
-def test_machine_code_of_another_architecture(bindings):
+@pytest.mark.parametrize(
+    ("capability", "text"),
+    [
+        ((9, 0), r'an sm_90, .* build it with target="sm_90", or load it with device="cpu"'),
+        ((7, 5), r'an sm_75, .* engines can be built for sm_80, .* only; load it with device="cpu"'),
+    ],
+)
+def test_machine_code_of_another_architecture(monkeypatch, capability, text):
+    bindings = FakeBindings(capability=capability)
+    monkeypatch.setattr(driver_module, "usable_driver", lambda: bindings)
     driver = Driver()
     bindings.fail["cuModuleLoadData"] = "CUDA_ERROR_NO_BINARY_FOR_GPU"
-    with pytest.raises(NoDeviceError, match=r'build the engine with target="sm_90"'):
+    with pytest.raises(NoDeviceError, match=text):
         driver.load_module(b"cubin")
 
 
@@ -106,6 +193,9 @@ def test_a_thread_without_one_gets_it_until_the_driver_is_closed(bindings):
     driver.close()
     driver.close()
     assert names(bindings)[-2:] == ["cuCtxSetCurrent", "cuDevicePrimaryCtxRelease"]
+    with pytest.raises(DeviceError, match="cuda:0: what was open on it has been closed"), driver.current:
+        pass
+    assert names(bindings)[-1] == "cuDevicePrimaryCtxRelease", "a context that may be gone is not touched"
 
 
 def test_the_first_error_is_the_one_that_is_shown(bindings):

@@ -239,6 +239,22 @@ def test_closing_frees_everything_and_twice_is_once(driver):
     assert driver.nothing_is_held()
 
 
+def test_closing_lets_go_of_the_gpu_once(driver):
+    executor = executor_of(driver)
+    run(executor.open_session(), rows_of(2))
+    executor.close()
+    executor.close()
+    assert (driver.count("close"), driver.calls[-1]) == (1, ("close",))
+
+
+def test_what_cannot_be_opened_lets_go_of_the_gpu():
+    small, other = RecordingDriver(STAND_INS, capacity=100), RecordingDriver(STAND_INS, 75)
+    for driver, kind in ((small, DeviceMemoryError), (other, NoDeviceError)):
+        with pytest.raises(kind):
+            executor_of(driver)
+        assert driver.count("close") == 1
+
+
 def test_a_session_that_is_forgotten_frees_its_memory(driver):
     executor = executor_of(driver)
     used = driver.used
@@ -330,12 +346,34 @@ def test_a_poisoned_arena_does_not_show(driver):
 def test_all_graphs_at_once_if_asked(driver):
     executor = CudaExecutor(plan(1, 4, 8), (X,), (Y,), driver=driver, capture="build")
     session = executor.open_session()
-    assert (driver.count("instantiate"), driver.count("load_module")) == (3, 3)
+    assert (driver.count("instantiate"), driver.count("load_module"), driver.count("launch")) == (3, 3, 3)
     assert [call[1] for call in driver.calls if call[2:] == ("a context's activations",)] == [16 * ROW]
     for rows in (1, 3, 8):
         x = rows_of(rows)
         np.testing.assert_array_equal(run(session, x), answer(x))
-    assert (driver.count("instantiate"), driver.count("update_kernel")) == (3, 6), "the edges only"
+    assert (driver.count("instantiate"), driver.count("update_kernel")) == (3, 2), "the edges only, of 3 rows of 4"
+    executor.close()
+    assert driver.nothing_is_held()
+
+
+def test_after_that_no_call_makes_or_takes_anything(driver):
+    session = CudaExecutor(plan(1, 4, 8), (X,), (Y,), driver=driver, capture="build").open_session()
+    device = Device(driver, 8, 8)
+    costly = ("instantiate", "load_module", "allocate", "allocate_pinned")
+    before = [driver.count(name) for name in costly]
+    for rows in (*range(1, 9), 2, 7):
+        x = rows_of(rows)
+        np.testing.assert_array_equal(run(session, x), answer(x))
+        device.call(session, rows - 1, rows)
+    assert [driver.count(name) for name in costly] == before
+
+
+def test_no_room_for_staging_before_the_first_call():
+    """Of the arena there is enough, of the inputs' and outputs' memory not."""
+    driver = RecordingDriver(STAND_INS, capacity=100 * ROW * 2 + 1000)
+    executor = CudaExecutor(plan(1, 100), (X,), (Y,), driver=driver, capture="build")
+    with pytest.raises(DeviceMemoryError, match="inputs and outputs"):
+        executor.open_session()
     executor.close()
     assert driver.nothing_is_held()
 

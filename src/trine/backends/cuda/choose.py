@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from trine.backends.cuda.signature import group_signature
 from trine.backends.cuda.tactic import CudaTactic, Launch
 from trine.backends.cuda.target import Target
 from trine.backends.cuda.tuning_cache import TuningCache
-from trine.errors import BuildError, DeviceError, DeviceLostError
+from trine.errors import BuildError, DeviceError, DeviceLostError, DeviceMemoryError
 from trine.runtime.cuda.plan import Kernel
 from trine.versions import package_version
 
@@ -101,7 +102,8 @@ class Chooser:
     def choose(self, buckets: Mapping[int, Sequence[Group]], say: Callable[[str], None]) -> dict[int, list[Choice]]:
         """A choice for every group of every bucket.
 
-        Raises BuildError for a group that no tactic supports or no configuration of which compiles.
+        Raises BuildError for a group that no tactic supports or no configuration of which compiles, DeviceMemoryError
+        for one that the GPU has no room to time.
         """
         distinct: dict[str, Group] = {}
         for groups in buckets.values():
@@ -151,6 +153,9 @@ class Chooser:
         )
         tried = {label for label in guesses if label in known or self._refused(label) in known}
         fresh = [c for c in found if c.label() in guesses and c.label() not in tried]
+        if self.timer is None or self.quick:
+            elsewhere = self.cache.elsewhere(key)
+            fresh.sort(key=lambda candidate: elsewhere.get(candidate.label(), math.inf))  # guesses stay in order
         if self.timer is None:
             return measured + fresh[:_GUESSES]
         if self.quick:
@@ -202,6 +207,7 @@ class Chooser:
     def _best(self, key: str, group: Group, ranked: Sequence[_Candidate]) -> tuple[_Candidate, float | None]:
         known = self.cache.timings(key)
         failures = []
+        no_room: DeviceMemoryError | None = None  # says nothing of a kernel: another build may have it
         timed: list[tuple[float, _Candidate]] = []
         for candidate in ranked:
             label = candidate.label()
@@ -222,6 +228,9 @@ class Chooser:
                     latency = self.timer.time(group, launches, kernels)
                 except DeviceLostError:
                     raise
+                except DeviceMemoryError as err:
+                    no_room = err
+                    continue
                 except DeviceError as err:
                     failures.append(f"{label}: {err}")
                     self.cache.put(key, self._refused(label), None)
@@ -234,6 +243,8 @@ class Chooser:
                 launches = candidate.tactic.launches(group, candidate.configuration, self.target)
                 if self._compiled_now(launches) is not None:
                     return candidate, known[candidate.label()]
+            if no_room is not None:
+                raise DeviceMemoryError(f"{group.name}: none of its kernels could be timed: {no_room}") from no_room
             raise BuildError(f"{group.name}: nothing for it compiles and runs:\n  " + "\n  ".join(failures))
         latency, candidate = min(timed, key=lambda each: each[0])
         return candidate, latency

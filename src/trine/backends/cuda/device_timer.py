@@ -44,19 +44,24 @@ class DeviceTimer:
 
     def __init__(self, ordinal: int = 0) -> None:
         """Raises MissingDependencyError, and NoDeviceError, also for an architecture that trine does not know."""
-        self.driver = Driver(ordinal)
-        self.driver.activate()
-        self.target_name = f"sm_{self.driver.capability}"
+        self.driver = driver = Driver(ordinal)
+        self.target_name, self.device_name = f"sm_{driver.capability}", driver.name
         if self.target_name not in TARGETS:
+            driver.close()
             raise NoDeviceError(
-                f"{self.driver.name} is an {self.target_name}; CUDA engines can be built for {', '.join(TARGETS)}"
+                f"cuda:{ordinal} ({self.device_name}) is an {self.target_name}, and engines can be built for "
+                f'{", ".join(TARGETS)} only; build with device="cpu"'
             )
-        self.device_name = self.driver.name
         self._target = TARGETS[self.target_name]
-        self._stream = self.driver.stream()
-        self._events = (self.driver.event(timing=True), self.driver.event(timing=True))
         self._functions: dict[int, tuple[Any, Any, Kernel]] = {}
-        free, _ = self.driver.memory()
+        try:
+            with driver.current:
+                self._stream = driver.stream()
+                self._events = (driver.event(timing=True), driver.event(timing=True))
+                free, _ = driver.memory()
+        except DeviceError:
+            driver.close()
+            raise
         self._pool_bytes = min(_POOL_BYTES, free // 2 // _PATTERN_BYTES * _PATTERN_BYTES)
         self._pool = 0  # until something is timed
         self._best: dict[int, float] = {}
@@ -72,13 +77,18 @@ class DeviceTimer:
 
     def time(self, group: Group, launches: Sequence[Launch], kernels: Sequence[Kernel]) -> float:
         """Microseconds for the group. Raises DeviceMemoryError when its operands exceed the tuner's pool."""
+        with self.driver.current:
+            return self._time(group, launches, kernels)
+
+    def _time(self, group: Group, launches: Sequence[Launch], kernels: Sequence[Kernel]) -> float:
         expected = max(floor_us(group, self._target), 1.0)
         rounds = max(3, min(24, round(_SPAN_US / expected)))
         offsets, apart = self._place(group, launches)
         size = max((offset + buffer.nbytes for buffer, offset in offsets.items()), default=0)
         if size > self._pool_bytes:
             raise DeviceMemoryError(
-                f"{group.name}: {size >> 20} MiB of operands, the tuner has {self._pool_bytes >> 20}"
+                f"{group.name}: {-(-size >> 20)} MiB of operands, the tuner has {self._pool_bytes >> 20} (half of "
+                f"what was free, at most {_POOL_BYTES >> 20}); close what else uses the GPU, or build for fewer rows"
             )
         if not self._pool:
             self._fill_pool()
@@ -207,15 +217,19 @@ class DeviceTimer:
         return self._functions[id(kernel)][0]
 
     def close(self) -> None:
-        """Free the pool and the kernels."""
-        for _, module, _ in self._functions.values():
-            self.driver.unload_module(module)
-        self._functions.clear()
-        if self._pool:
-            self.driver.free(self._pool)
-        for event in self._events:
-            self.driver.destroy_event(event)
-        self.driver.destroy_stream(self._stream)
+        """Free the pool and the kernels, and let go of the GPU."""
+        driver = self.driver
+        with contextlib.suppress(DeviceLostError), driver.current:  # lost: then there is nothing left to free
+            for _, module, _ in self._functions.values():
+                driver.unload_module(module)
+            self._functions.clear()
+            if self._pool:
+                driver.free(self._pool)
+            for event in self._events:
+                driver.destroy_event(event)
+            driver.destroy_stream(self._stream)
+        with contextlib.suppress(DeviceLostError):
+            driver.close()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Literal
 from trine.engine.manifest import Manifest
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import ConfigError, EngineFormatError, MissingDependencyError, NoDeviceError
+from trine.runtime.cuda.architectures import remedy, runnable
 from trine.runtime.cuda.plan import CudaPlan, cuda_plan_name
 
 if TYPE_CHECKING:
     from trine.runtime.cuda.executor import CudaExecutor
+    from trine.runtime.cuda.gpu_driver import GpuDriver
 
 __all__ = ["open_on_gpu"]
 
@@ -77,21 +80,45 @@ def _open(
 ) -> tuple[CudaPlan, CudaExecutor]:
     from trine.runtime.cuda.driver import Driver
     from trine.runtime.cuda.executor import CudaExecutor
-    from trine.runtime.cuda.plan_bytes import plan_from_bytes
 
     driver = Driver(ordinal)
-    here = f"sm_{driver.capability}"
-    if here not in targets:
-        driver.close()
-        raise NoDeviceError(
-            f'cuda:{ordinal} ({driver.name}) is an {here}; build it with target="{here}", or load it with device="cpu"'
-        )
-    name = cuda_plan_name(here)
-    section = f"plan/{name}"
-    verify(section)
-    plan = plan_from_bytes(plans[name], section)
-    if plan.shared:
-        verify("weights")
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(driver.close)
+        plan = _plan_for(driver, targets, plans, verify)
+        _check_plan(plan, manifest)
+        executor = CudaExecutor(plan, manifest.inputs, manifest.outputs, ordinal, driver, capture, graph)
+        on_error.pop_all()
+    return plan, executor
+
+
+def _plan_for(
+    driver: GpuDriver,
+    targets: list[str],
+    plans: Mapping[str, bytes | memoryview],
+    verify: Callable[[str], None],
+) -> CudaPlan:
+    """The best for this GPU of those that it runs."""
+    from trine.runtime.cuda.plan_bytes import plan_from_bytes
+
+    reasons = ""
+    for target in runnable(targets, driver.capability):
+        section = f"plan/{cuda_plan_name(target)}"
+        verify(section)
+        plan = plan_from_bytes(plans[cuda_plan_name(target)], section)
+        needed = max((kernel.shared_bytes for kernel in plan.kernels), default=0)
+        if target != f"sm_{driver.capability}" and needed > driver.shared_bytes:
+            reasons += f", whose blocks have {driver.shared_bytes} bytes of shared memory: {target}'s take {needed}"
+            continue
+        if target != f"sm_{driver.capability}":
+            log.info("cuda:%d is an sm_%d; running the kernels for %s", driver.ordinal, driver.capability, target)
+        if plan.shared:
+            verify("weights")
+        return plan
+    here = f"cuda:{driver.ordinal} ({driver.name}) is an sm_{driver.capability}"
+    raise NoDeviceError(f"{here}{reasons}; {remedy(driver.capability)}")
+
+
+def _check_plan(plan: CudaPlan, manifest: Manifest) -> None:
     for infos, shapes in ((manifest.inputs, plan.inputs), (manifest.outputs, plan.outputs)):
         wanted = [(info.shape[1:] if plan.rows_vary else info.shape, info.dtype.value) for info in infos]
         known = [shape is not None for shape, _ in shapes]  # else the CPU gives it, in whichever shape it turns out
@@ -99,5 +126,5 @@ def _open(
             (want != have if is_known else want[1] != have[1])
             for want, have, is_known in zip(wanted, shapes, known, strict=True)
         ):
+            section = f"plan/{cuda_plan_name(plan.target)}"
             raise EngineFormatError(f"it takes or gives {list(shapes)}, the manifest says {wanted}", section)
-    return plan, CudaExecutor(plan, manifest.inputs, manifest.outputs, ordinal, driver, capture, graph)

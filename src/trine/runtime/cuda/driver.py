@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-from trine.errors import DeviceError, DeviceLostError, DeviceMemoryError, NoDeviceError
+from trine.errors import DeviceError, DeviceMemoryError, NoDeviceError
 from trine.runtime.array_libraries import allocator_hint
-from trine.runtime.cuda.bindings import KERNEL_FAULTS, usable_driver
+from trine.runtime.cuda.bindings import usable_driver, visible_devices
 from trine.runtime.cuda.borrowed import check_stream, device_of
+from trine.runtime.cuda.faults import refusal
 from trine.runtime.cuda.parameters import ParameterBlock
 from trine.runtime.cuda.tensor_map import encode_tensor_map
 
@@ -37,6 +39,21 @@ class _Current:
                 raise
 
 
+class _Closed:
+    """In the place of a context that was let go of: to make that current might be anything."""
+
+    __slots__ = ("_ordinal",)
+
+    def __init__(self, ordinal: int) -> None:
+        self._ordinal = ordinal
+
+    def __enter__(self) -> None:
+        raise DeviceError(f"cuda:{self._ordinal}: what was open on it has been closed; load the engine again")
+
+    def __exit__(self, *args: object) -> None:
+        """Never entered."""
+
+
 class Driver:
     """A GpuDriver by its primary context, which PyTorch and CuPy use too. Handles are the bindings' own objects."""
 
@@ -49,7 +66,9 @@ class Driver:
         self.ordinal = ordinal
         count = self._call("cuDeviceGetCount")
         if not 0 <= ordinal < count:
-            raise NoDeviceError(f"cuda:{ordinal}: there {'is' if count == 1 else 'are'} {count} GPU(s) here")
+            there = "there is 1 GPU" if count == 1 else f"there are {count} GPUs"
+            last = f"; the last is cuda:{count - 1}" if count else '; load the engine with device="cpu"'
+            raise NoDeviceError(f"cuda:{ordinal}: {there} here{last}{visible_devices()}")
         self.device = self._call("cuDeviceGet", ordinal)
         try:
             self._context = self._call("cuDevicePrimaryCtxRetain", self.device)
@@ -57,11 +76,11 @@ class Driver:
             raise
         except DeviceError as err:
             raise NoDeviceError(f"{err}: the GPU takes no work; see with nvidia-smi whether others hold it") from err
-        self.current = _Current(self._call, self._context)
+        self.current: AbstractContextManager[None] = _Current(self._call, self._context)
         self._closed = False
         self._activated = int(self._call("cuCtxGetCurrent")) == 0
         if self._activated:
-            self.activate()
+            self._call("cuCtxSetCurrent", self._context)
 
     def _call(self, function: str, *args: Any) -> Any:
         return self._ask(function, *args)[1]
@@ -74,19 +93,9 @@ class Driver:
         return int(status) == 0, results[0] if len(results) == 1 else tuple(results) or None
 
     def _refuse(self, function: str, name: str) -> None:
-        if name in KERNEL_FAULTS:
-            raise DeviceLostError(
-                f"cuda:{self.ordinal}: {name} in {function}: a kernel failed, and this process can no longer use the "
-                "GPU; start it anew, and report the engine that did this"
-            )
-        if name == "CUDA_ERROR_NO_BINARY_FOR_GPU":
-            raise NoDeviceError(
-                f"cuda:{self.ordinal} (sm_{self.capability}) cannot run kernels made for another architecture; "
-                f'build the engine with target="sm_{self.capability}"'
-            )
         if name == "CUDA_ERROR_OUT_OF_MEMORY":
             raise DeviceMemoryError(f"cuda:{self.ordinal}: out of memory in {function}; {self._memory_left()}")
-        raise DeviceError(f"cuda:{self.ordinal}: {name} in {function}")
+        raise refusal(name, function, self.ordinal, lambda: self.capability)
 
     def _memory_left(self) -> str:
         try:
@@ -98,14 +107,11 @@ class Driver:
             f"; {hint} gives back what is kept for later arrays" if hint else ""
         )
 
-    def activate(self) -> None:
-        """Make this GPU's context the calling thread's from now on, for programs that use nothing else."""
-        self._call("cuCtxSetCurrent", self._context)
-
     def close(self) -> None:
         """Let go of the context; once is enough. It ends when PyTorch, CuPy and others have let go of it too."""
         if not self._closed:
             self._closed = True
+            self.current = _Closed(self.ordinal)
             if self._activated and int(self._call("cuCtxGetCurrent")) == int(self._context):
                 self._call("cuCtxSetCurrent", None)
             self._call("cuDevicePrimaryCtxRelease", self.device)
@@ -117,6 +123,12 @@ class Driver:
         major = self._call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, self.device)
         minor = self._call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, self.device)
         return int(major) * 10 + int(minor)
+
+    @functools.cached_property
+    def shared_bytes(self) -> int:
+        """Shared memory that a block may have."""
+        kind = self.cu.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        return int(self._call("cuDeviceGetAttribute", kind, self.device))
 
     @functools.cached_property
     def name(self) -> str:

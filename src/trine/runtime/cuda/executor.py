@@ -23,6 +23,7 @@ from trine.errors import (
     EngineFormatError,
     NoDeviceError,
 )
+from trine.runtime.cuda.architectures import remedy, runnable
 from trine.runtime.cuda.cpu_parts import open_part
 from trine.runtime.cuda.driver import Driver
 from trine.runtime.cuda.gpu_driver import GpuDriver
@@ -38,10 +39,11 @@ log = logging.getLogger(__name__)
 
 
 class CudaExecutor:
-    """A plan on a GPU. ``driver``: its Driver, if there is one already; ``device`` is its ordinal then.
+    """A plan on a GPU. ``driver``: its Driver, if there is one already, which it closes in the end; ``device`` is its
+    ordinal then.
 
     ``capture``: when a session makes the CUDA graph of a bucket: at the bucket's "first_use", or all of them when the
-    session is opened ("build"), which takes the memory of the largest at once.
+    session is opened ("build"), each launched once, which takes the memory of the largest at once.
     """
 
     def __init__(
@@ -63,24 +65,31 @@ class CudaExecutor:
         if capture not in ("first_use", "build"):
             raise ConfigError(f'capture: {capture!r} is unknown; allowed: "first_use", "build"')
         self.weights = 0
+        self._closed = True  # until there is something to close
         self.plan, self.capture = plan, capture
-        self.driver: GpuDriver = driver if driver is not None else Driver(device)
-        if f"sm_{self.driver.capability}" != plan.target:
-            raise NoDeviceError(
-                f"cuda:{device} is an sm_{self.driver.capability}, and the engine's kernels are for {plan.target}; "
-                f'build it with target="sm_{self.driver.capability}", or load it with device="cpu"'
-            )
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self._modules: dict[int, Any] = {}
         self._functions: list[Any] = [None] * len(plan.kernels)
         self._waits: dict[tuple[int, int], list[list[int]]] = {}
         self._segments = [bucket.segments() for bucket in plan.buckets]
-        self.cpu_parts: list[Executor] = [open_part(part, threads=0) for part in plan.cpu_parts]
+        self.cpu_parts: list[Executor] = []
         self._can_start_early = True
         self._lock = threading.Lock()
         self._sessions: weakref.WeakSet[CudaSession] = weakref.WeakSet()
-        with self.driver.current:
-            self._upload_weights(_arranged(plan, graph))
+        self.driver: GpuDriver = driver if driver is not None else Driver(device)
+        self._closed = False
+        try:
+            if not runnable([plan.target], self.driver.capability):
+                raise NoDeviceError(
+                    f"cuda:{device} is an sm_{self.driver.capability}, and the engine's kernels are for "
+                    f"{plan.target}; {remedy(self.driver.capability)}"
+                )
+            self.cpu_parts.extend(open_part(part, threads=0) for part in plan.cpu_parts)
+            with self.driver.current:
+                self._upload_weights(_arranged(plan, graph))
+        except BaseException:
+            self.close()
+            raise
 
     def _upload_weights(self, arrays: Sequence[tuple[int, np.ndarray[Any, Any]]]) -> None:
         driver = self.driver
@@ -146,8 +155,11 @@ class CudaExecutor:
         return session
 
     def close(self) -> None:
-        """Free everything, sessions included."""
+        """Free everything, sessions included, and let go of the GPU. Once is enough."""
         with self._lock:
+            if self._closed:
+                return
+            self._closed = True
             sessions, modules, weights = list(self._sessions), list(self._modules.values()), self.weights
             self._modules.clear()
             self._functions = [None] * len(self.plan.kernels)
@@ -159,12 +171,14 @@ class CudaExecutor:
                 self.driver.unload_module(module)
             if weights:
                 self.driver.free(weights)
+        with contextlib.suppress(DeviceLostError):
+            self.driver.close()
         parts, self.cpu_parts = self.cpu_parts, []
         for part in parts:
             part.close()
 
     def __del__(self) -> None:
-        if getattr(self, "weights", 0) and not sys.is_finalizing():
+        if not getattr(self, "_closed", True) and not sys.is_finalizing():
             with contextlib.suppress(DeviceError):
                 self.close()
 

@@ -26,6 +26,11 @@ class GpuDriver(Protocol):
         ...
 
     @property
+    def shared_bytes(self) -> int:
+        """Shared memory that a block may have."""
+        ...
+
+    @property
     def name(self) -> str:
         """As nvidia-smi has it."""
         ...

@@ -11,10 +11,10 @@ from trine.runtime.cuda.gpu_driver import GpuDriver
 from trine.runtime.cuda.parameters import Addresses, is_edge, pack_parameters
 from trine.runtime.cuda.plan import Kernel, LaunchRecord
 
-__all__ = ["BucketGraph", "GraphsOfBucket", "dependencies", "early_starts"]
+__all__ = ["KEPT", "BucketGraph", "GraphsOfBucket", "dependencies", "early_starts"]
 
 # A caller that goes round a few sets of buffers finds a graph for each; past that, the one longest unused is changed.
-_KEPT = 8
+KEPT = 8
 
 
 def dependencies(launches: Sequence[LaunchRecord]) -> list[list[int]]:
@@ -141,15 +141,9 @@ class BucketGraph:
 class GraphsOfBucket:
     """A session's graphs of one bucket, or of one of its segments, each found by what it was last launched with."""
 
-    def __init__(self, make: Callable[[Addresses], BucketGraph]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[Addresses], BucketGraph], kept: int = KEPT) -> None:
+        self._make, self._kept = make, kept
         self._graphs: OrderedDict[Addresses, BucketGraph] = OrderedDict()
-        self._spare: BucketGraph | None = None
-
-    def prepare(self, addresses: Addresses) -> None:
-        """Make a graph for a first call to come, with whichever addresses."""
-        if not self._graphs and self._spare is None:
-            self._spare = self._make(addresses)
 
     def find(self, addresses: Addresses) -> BucketGraph:
         """The graph for these addresses; else a new one, or the one longest unused, which its ``run`` will change."""
@@ -157,19 +151,13 @@ class GraphsOfBucket:
         if graph is not None:
             self._graphs.move_to_end(addresses)
             return graph
-        if self._spare is not None:
-            graph, self._spare = self._spare, None
-        elif len(self._graphs) < _KEPT:
-            graph = self._make(addresses)
-        else:
-            graph = self._graphs.popitem(last=False)[1]
+        graph = self._make(addresses) if len(self._graphs) < self._kept else self._graphs.popitem(last=False)[1]
         self._graphs[addresses] = graph
         return graph
 
     def close(self) -> None:
         """Free them all; they can be made again."""
-        graphs = [*self._graphs.values(), *([self._spare] if self._spare else [])]
+        graphs = list(self._graphs.values())
         self._graphs.clear()
-        self._spare = None
         for graph in graphs:
             graph.close()

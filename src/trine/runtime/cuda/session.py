@@ -12,7 +12,7 @@ import numpy as np
 
 from trine.errors import DeviceError, DeviceLostError, InputError
 from trine.runtime.cuda.cpu_steps import CpuSteps
-from trine.runtime.cuda.graph import GraphsOfBucket
+from trine.runtime.cuda.graph import KEPT, GraphsOfBucket
 from trine.runtime.cuda.held import Held
 from trine.runtime.cuda.launch_times import launch_times
 from trine.runtime.cuda.parameters import Addresses
@@ -46,19 +46,21 @@ class CudaSession:
         self._closed = False
         self._held = Held(driver)
         self._on_own_stream = True  # the last call
+        at_once = executor.capture == "build"
+        kept = 1 if at_once else KEPT  # one that is there is changed sooner than another is made
         self._graphs = [
             [
-                GraphsOfBucket(partial(executor.new_graph, index, segment)) if launches else None
+                GraphsOfBucket(partial(executor.new_graph, index, segment), kept) if launches else None
                 for segment, launches in enumerate(executor.segments(index))
             ]
             for index in range(len(plan.buckets))
         ]
         self._cpu = CpuSteps(driver, plan, executor.cpu_parts)
         self._staging = Staging(driver, plan, executor.outputs)
-        if executor.capture == "build":
+        if at_once:
             try:
                 self.capture()
-            except DeviceError:
+            except BaseException:
                 self.close()
                 raise
 
@@ -214,16 +216,13 @@ class CudaSession:
             self._held.release()
 
     def capture(self) -> None:
-        """Make a graph for every bucket now rather than at its first call."""
+        """Answer zeros with every bucket now: then its kernels, graph and all memory are there at its first call."""
         with self._driver.current:
-            stream = self._begin(None)
-            self._wait_for_arena(self._executor.arena_bytes, stream)
-            self._driver.record(self._finished, stream)
-            for bucket, segments in zip(self._plan.buckets, self._graphs, strict=True):
-                inputs, outputs = ([self._arena] * len(each) for each in (self._plan.inputs, self._plan.outputs))
-                for graphs in segments:
-                    if graphs is not None:
-                        graphs.prepare(self._addresses(inputs, outputs, bucket.rows))
+            self._wait_for_arena(self._executor.arena_bytes, self._begin(None))
+            self._staging.clear(self._plan.buckets[-1].rows, self.stream)
+            for bucket in self._plan.buckets:
+                self.run_device(self._staging.inputs, self._staging.outputs, bucket.rows, None)
+            self.synchronize()
 
     def poison(self, byte: int = 0xFF) -> None:
         """Fill the arena, by default with NaN: what a call reads without having written shows in its answer."""

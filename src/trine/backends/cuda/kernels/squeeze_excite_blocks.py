@@ -125,14 +125,18 @@ class SqueezeExciteBlocks:
 
         def layer(operands: Mapping[str, Any], constants: Mapping[str, Any], block: int) -> Launch:
             reduced, outputs = constants["K"], constants["OUT"]
+            tiles, deep = constants["T"], max(16, min(products, power_of_two(reduced)))
+            wide = max(16, min(block, power_of_two(outputs)))
+            # In straight-line code, two steps' tiles of sums, in fp32 at most, and of weights are in shared memory.
+            fits = 2 * deep * (4 * tiles * rows + 2 * wide) <= target.shared_bytes
             sizes = {
                 "IMAGES": images,
-                "UNROLLED": constants["T"] <= _UNROLLED,
+                "UNROLLED": tiles <= _UNROLLED and fits,
                 "BLOCK_N": rows,
-                "BLOCK_K": max(16, min(products, power_of_two(reduced))),
-                "BLOCK_O": max(16, min(block, power_of_two(outputs))),
+                "BLOCK_K": deep,
+                "BLOCK_O": wide,
             }
-            programs = math.ceil(images / rows) * math.ceil(outputs / sizes["BLOCK_O"])
+            programs = math.ceil(images / rows) * math.ceil(outputs / wide)
             return launch_of(
                 squeeze_layer, (programs, 1, 1), operands, {**constants, **sizes}, configuration["num_warps"]
             )
