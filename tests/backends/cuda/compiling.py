@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from trine.backends.cuda.compiler import compile_kernel
@@ -10,7 +9,7 @@ from trine.backends.cuda.groups import Group
 from trine.backends.cuda.target import TARGETS, Target
 from trine.runtime.cuda.plan import Kernel
 
-__all__ = ["ALL_TARGETS", "compile_group", "every_kernel"]
+__all__ = ["ALL_TARGETS", "compile_group"]
 
 ALL_TARGETS = tuple(TARGETS.values())
 
@@ -22,9 +21,3 @@ def compile_group(tactic: Any, group: Group, target: Target, configuration: Any 
     if configuration is None:
         configuration = tactic.configurations(group, target)[0]
     return [compile_kernel(launch.kernel, target) for launch in tactic.launches(group, configuration, target)]
-
-
-def every_kernel(tactic: Any, group: Group, target: Target) -> Iterator[tuple[Any, list[Kernel]]]:
-    """Each configuration with its kernels."""
-    for configuration in tactic.configurations(group, target):
-        yield configuration, compile_group(tactic, group, target, configuration)

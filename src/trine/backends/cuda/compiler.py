@@ -18,7 +18,7 @@ from trine.backends.cuda.dependent_launch import kernels_wait, waits
 from trine.backends.cuda.kernel_cache import KernelCache, kernel_key, plain_value
 from trine.backends.cuda.tactic import KernelSource
 from trine.backends.cuda.target import Target
-from trine.errors import MissingDependencyError
+from trine.errors import BuildError, MissingDependencyError
 from trine.runtime.cuda.plan import Kernel
 
 __all__ = ["compile_all", "compile_kernel"]
@@ -40,8 +40,8 @@ class _Job:
 def compile_kernel(source: KernelSource, target: Target) -> Kernel:
     """Compile with the installed Triton; needs no GPU.
 
-    Raises MissingDependencyError without Triton. What Triton itself raises is left to the caller, who knows whether
-    another configuration may do.
+    Raises MissingDependencyError without Triton, and BuildError for code that the GPU could not load. What Triton
+    itself raises is left to the caller, who knows whether another configuration may do.
     """
     try:
         import triton
@@ -69,6 +69,10 @@ def compile_kernel(source: KernelSource, target: Target) -> Kernel:
         triton.knobs.compilation.disable_line_info = True  # with its PTX, three quarters of the machine code's file
         compiled = triton.compile(ast, target=GPUTarget("cuda", target.capability, 32), options=options)
     metadata = compiled.metadata
+    if metadata.shared > target.shared_bytes:
+        raise BuildError(
+            f"{metadata.shared} bytes of shared memory; a block has at most {target.shared_bytes} on {target.name}"
+        )
     found = re.search(r"\.reqntid\s+(\d+)", compiled.asm["ptx"]) or re.search(r"\.maxntid\s+(\d+)", compiled.asm["ptx"])
     threads = int(found[1]) if found else metadata.num_warps * 32
     return Kernel(

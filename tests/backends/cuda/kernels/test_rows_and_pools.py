@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from backends.cuda.compiling import ALL_TARGETS, compile_group, every_kernel
+from backends.cuda.compiling import ALL_TARGETS, compile_group
 from backends.cuda.interpret import check_group
 
 from trine.backends.cuda.groups import (
@@ -211,11 +211,3 @@ MORE: dict[str, Group] = {
 def test_compiles(name: str, target: Any) -> None:
     group = REPRESENTATIVES[name]
     assert compile_group(TACTICS[type(group)], group, target)
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", MORE)
-@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
-def test_every_configuration_compiles(name: str, target: Any) -> None:
-    group = MORE[name]
-    assert list(every_kernel(TACTICS[type(group)], group, target))
