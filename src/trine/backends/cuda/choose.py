@@ -14,7 +14,7 @@ from trine.backends.cuda.signature import group_signature
 from trine.backends.cuda.tactic import CudaTactic, Launch
 from trine.backends.cuda.target import Target
 from trine.backends.cuda.tuning_cache import TuningCache
-from trine.errors import BuildError, DeviceError, DeviceLostError
+from trine.errors import BuildError, DeviceError, DeviceLostError, DeviceMemoryError
 from trine.runtime.cuda.plan import Kernel
 from trine.versions import package_version
 
@@ -101,7 +101,8 @@ class Chooser:
     def choose(self, buckets: Mapping[int, Sequence[Group]], say: Callable[[str], None]) -> dict[int, list[Choice]]:
         """A choice for every group of every bucket.
 
-        Raises BuildError for a group that no tactic supports or no configuration of which compiles.
+        Raises BuildError for a group that no tactic supports or no configuration of which compiles, DeviceMemoryError
+        for one that cannot be timed in the memory that is free.
         """
         distinct: dict[str, Group] = {}
         for groups in buckets.values():
@@ -202,6 +203,7 @@ class Chooser:
     def _best(self, key: str, group: Group, ranked: Sequence[_Candidate]) -> tuple[_Candidate, float | None]:
         known = self.cache.timings(key)
         failures = []
+        too_little: DeviceMemoryError | None = None
         timed: list[tuple[float, _Candidate]] = []
         for candidate in ranked:
             label = candidate.label()
@@ -222,6 +224,10 @@ class Chooser:
                     latency = self.timer.time(group, launches, kernels)
                 except DeviceLostError:
                     raise
+                except DeviceMemoryError as err:  # another time, it may run
+                    failures.append(f"{label}: {err}")
+                    too_little = err
+                    continue
                 except DeviceError as err:
                     failures.append(f"{label}: {err}")
                     self.cache.put(key, self._refused(label), None)
@@ -234,6 +240,8 @@ class Chooser:
                 launches = candidate.tactic.launches(group, candidate.configuration, self.target)
                 if self._compiled_now(launches) is not None:
                     return candidate, known[candidate.label()]
+            if too_little is not None:
+                raise too_little
             raise BuildError(f"{group.name}: nothing for it compiles and runs:\n  " + "\n  ".join(failures))
         latency, candidate = min(timed, key=lambda each: each[0])
         return candidate, latency

@@ -77,7 +77,8 @@ class DeviceTimer:
         size = max((offset + buffer.nbytes for buffer, offset in offsets.items()), default=0)
         if size > self._pool_bytes:
             raise DeviceMemoryError(
-                f"{group.name}: {size >> 20} MiB of operands, the tuner has {self._pool_bytes >> 20}"
+                f"{group.name}: {size >> 20} MiB of operands, the tuner has {self._pool_bytes >> 20}; "
+                "close what else uses the GPU, or build for a smaller batch"
             )
         if not self._pool:
             self._fill_pool()
