@@ -24,6 +24,8 @@ from trine.backends.cuda.reference import NUMPY_TYPES, Memory, run_group
 from trine.backends.cuda.tactic import KernelSource, Launch, Pointer, Rows
 from trine.backends.cuda.target import target_named
 from trine.builder.freeze import freeze, tensor_infos
+from trine.engine.manifest import TensorInfo
+from trine.engine.portable_graph import PortableGraph
 from trine.runtime.cuda.executor import CudaExecutor
 from trine.runtime.cuda.plan import CudaPlan, Kernel
 from trine.runtime.cuda.plan_bytes import plan_from_bytes, plan_to_bytes
@@ -94,19 +96,26 @@ def _first_rows(group: Group, rows: int) -> Group:
 
 
 class Played:
-    """An engine's plan on a recording driver, for a model whose every output has the same rows, or none."""
+    """An engine's plan on a recording driver, for a model whose every output has the same rows, or none.
+
+    ``model``: as ONNX has it, or frozen, with the inputs and outputs that its manifest would have.
+    """
 
     def __init__(
         self,
-        proto: onnx.ModelProto,
+        model: onnx.ModelProto | tuple[PortableGraph, Sequence[TensorInfo], Sequence[TensorInfo]],
         buckets: Sequence[int] = (1, 4),
         precision: str = "fp32",
         refuses: Callable[[Group], str | None] = lambda group: None,
     ) -> None:
-        self.proto = proto
-        model = ir.from_proto(proto)
-        self.graph = freeze(model)
-        self.inputs, self.outputs = tensor_infos(model)
+        if isinstance(model, tuple):
+            self.graph, self.inputs, self.outputs = model
+            self.proto = onnx.load_from_string(self.graph.inline())
+        else:
+            self.proto = model
+            read = ir.from_proto(model)
+            self.graph = freeze(read)
+            self.inputs, self.outputs = tensor_infos(read)
         self.rows_vary = any(isinstance(info.shape[0], str) for info in self.inputs if info.shape)
         chooser: Any = Playing(refuses)
         built = build_cuda_plan(
