@@ -5,7 +5,7 @@ All else is what an engine is built with and run by: lowering, memory plan, reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,10 +46,16 @@ class _DeviceMemory(Memory):
         self._driver, self._addresses, self._rows, self._bucket = driver, addresses, rows, bucket
 
     def storage(self, buffer: Buffer) -> np.ndarray[Any, Any]:
-        elements = buffer.elements
-        if buffer.kind in ("input", "output"):
-            elements = elements // self._bucket * self._rows
-        return self._driver.array(self._addresses[buffer], NUMPY_TYPES[buffer.dtype], elements)
+        return self._driver.array(self._addresses[buffer], NUMPY_TYPES[buffer.dtype], self._elements(buffer))
+
+    def span(self, buffer: Buffer) -> tuple[int, int]:
+        """Its first byte, and the one behind its last."""
+        start = self._addresses[buffer]
+        return start, start + self._elements(buffer) * NUMPY_TYPES[buffer.dtype].itemsize
+
+    def _elements(self, buffer: Buffer) -> int:
+        edge = buffer.kind in ("input", "output")
+        return buffer.elements // self._bucket * self._rows if edge else buffer.elements
 
 
 class Playing:
@@ -81,11 +87,21 @@ class Playing:
         def play(driver: RecordingDriver, grid: Any, values: tuple[bytes, ...]) -> None:
             *addresses, rows = [int.from_bytes(value, "little") for value in values]
             memory = _DeviceMemory(driver, dict(zip(buffers, addresses, strict=True)), rows, bucket)
+            _check_apart(memory, buffers, {view.buffer for view in group.written()})
             run_group(_first_rows(group, rows), memory)
 
         self.functions[symbol] = play
         arguments = (*(Pointer(View(buffer, (1,), (1,))) for buffer in buffers), Rows())
         return Choice("played", {}, (Launch(source, (1, 1, 1), arguments),))
+
+
+def _check_apart(memory: _DeviceMemory, buffers: Sequence[Buffer], written: Collection[Buffer]) -> None:
+    """What a group writes shares memory with nothing else of it: NumPy, which reads all first, would not notice."""
+    spans = {buffer: memory.span(buffer) for buffer in buffers}
+    for buffer in written:
+        start, end = spans[buffer]
+        for other, (first, last) in spans.items():
+            assert other is buffer or last <= start or end <= first, f"{other.name} lies where {buffer.name} is written"
 
 
 def _first_rows(group: Group, rows: int) -> Group:
