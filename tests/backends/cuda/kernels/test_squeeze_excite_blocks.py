@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from backends.cuda.compiling import compile_group
+from backends.cuda.compiling import ALL_TARGETS, compile_group
 from backends.cuda.interpret import NUMPY, Memory, check_group, run_launches
 
 from trine.backends.cuda.groups import Activation, Buffer, SqueezeExcite, View, contiguous_strides
@@ -75,6 +75,18 @@ def test_refusals_carry_reasons() -> None:
     group = squeeze(16, 1, 64, 8)
     turned = replace(group, w1=replace(group.w1, strides=(1, 8)))
     assert TACTIC.supports(turned, SM90).reasons == ("w1: last axis of stride 8; wanted 1",)
+
+
+def test_sums_that_are_under_way_fit() -> None:
+    """Triton fetches the next step's tiles of sums into shared memory: four of 256 channels need 144 KB."""
+    group = squeeze(128, 4, 2304, 96)
+    deep = {"images": 16, "first": 16, "second": 32, "products": 256, "num_warps": 4}
+    assert deep in TACTIC.configurations(group, SM90)
+    assert deep not in TACTIC.configurations(group, TARGETS["sm_86"])
+    for target in ALL_TARGETS:
+        assert compile_group(TACTIC, group, target)
+        reasons = TACTIC.supports(squeeze(16, 16, 2304, 96), target).reasons
+        assert reasons == ("16 tiles of sums; no block of them fits into shared memory",)
 
 
 LARGE = (
