@@ -78,6 +78,22 @@ def test_html(trine, cuda_file: Path) -> None:
     assert 'class="launches"' in page
 
 
+def test_roofline_beside_a_page_or_json(trine, cuda_file: Path, engine_file: Path) -> None:
+    """The table is what was asked for: a page does not take its place. JSON has it in itself."""
+    result = trine("inspect", cuda_file, "--roofline", "--rows=1", "--html=page.html")
+    assert result.code == 0, result.err
+    assert "roofline  sm_90 fp32, 1 rows" in result.out
+    assert "tactic" in result.out
+    assert "evidence" not in result.out
+    assert "On NVIDIA GPUs" in Path("page.html").read_text(encoding="utf-8")
+    assert json.loads(trine("inspect", cuda_file, "--roofline", "--json").out)["cuda"]
+    for more in (("--html=other.html",), ("--json",)):
+        result = trine("inspect", engine_file, "--roofline", *more)
+        assert result.code == ExitCode.USAGE
+        assert "no plan for NVIDIA GPUs" in result.err
+    assert not Path("other.html").exists()
+
+
 @pytest.fixture
 def mixed_file(engine_file: Path, in_folder: Path) -> Path:
     """With a plan of which the CPU computes a part."""

@@ -7,14 +7,17 @@ from functools import cache
 
 import numpy as np
 import torch
-from backends.cuda.test_networks import SMALL, calibrated
+from backends.cuda.test_networks import SMALL, calibrated, with_cut_operands
 from torch import nn
 
 import trine
 
-__all__ = ["BUCKETS", "NETWORKS", "allowed_error", "answer_of", "built", "module_of", "pictures", "relative_error"]
+__all__ = [
+    "ANY", "BUCKETS", "NETWORKS", "allowed_error", "answer_of", "built", "module_of", "pictures", "relative_error",
+]  # fmt: skip
 
 BUCKETS = (1, 4, 8)
+ANY = "efficientnet"  # of the tests that any network would do for: one that was built and right on a GPU before
 NETWORKS = ("resnet", "densenet", "efficientnet", "mobilenet", "convnext", "swin", "vit")
 _KERNELS = os.environ.get("TRINE_TEST_KERNELS")  # a folder of machine code that was compiled before
 
@@ -75,19 +78,9 @@ def allowed_error(name: str, precision: str) -> float:
 
 def _error_of_cut_operands(name: str) -> float:
     """PyTorch's error with the operands of every product cut to tf32's ten bits, as Hopper's tensor cores do."""
-    import copy
-
-    def cut(numbers: torch.Tensor) -> torch.Tensor:
-        return (numbers.contiguous().view(torch.int32) & ~0x1FFF).view(torch.float32)
-
-    module = copy.deepcopy(module_of(name))
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            part.weight.data = cut(part.weight.data)
-            part.register_forward_pre_hook(lambda _, given: (cut(given[0]), *given[1:]))
     x = pictures(name, 4, seed=9)
     with torch.no_grad():
-        return relative_error(module(torch.from_numpy(x)).numpy(), answer_of(name, x))
+        return relative_error(with_cut_operands(module_of(name))(torch.from_numpy(x)).numpy(), answer_of(name, x))
 
 
 def relative_error(got: np.ndarray, want: np.ndarray) -> float:

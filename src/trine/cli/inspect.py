@@ -35,12 +35,13 @@ def parser() -> Parser:
         "--roofline", action="store_true", help="for CUDA: each group's time beside what it must take at least"
     )
     result.add_argument("--rows", type=positive_int, help="--roofline for this many rows (default: the tuned number)")
-    result.add_argument("--html", metavar="FILE", help="write a self-contained page instead")
+    result.add_argument("--html", metavar="FILE", help="write a self-contained page instead; --roofline still prints")
     return result
 
 
 def execute(options: Namespace) -> int:
     """Read and print."""
+    from trine.cli.roofline import print_roofline
     from trine.engine.format import read_engine
     from trine.engine.inspector import inspect_engine
 
@@ -49,22 +50,27 @@ def execute(options: Namespace) -> int:
         raise UsageError("--rows says which calls --roofline shows; add --roofline")
     path = Path(options.engine).expanduser()
     contents = read_engine(path)
+    data = inspect_engine(contents)
+    if options.roofline and not data["cuda"]:
+        raise UsageError('--roofline: the engine has no plan for NVIDIA GPUs; build it with "--device cuda"')
     if options.html:
         from trine.report import write_page
 
         page = write_page(options.html, contents)
         console.note(options, f"wrote {page}")
     if options.json:
-        console.print_json({"engine": str(path), "bytes": path.stat().st_size, **inspect_engine(contents)})
+        console.print_json({"engine": str(path), "bytes": path.stat().st_size, **data})
     elif not options.html:
-        _print({"bytes": path.stat().st_size, **inspect_engine(contents)}, options)
+        _print({"bytes": path.stat().st_size, **data}, options)
+    if options.roofline and not options.json:
+        print_roofline(data, options.rows)
     return ExitCode.OK
 
 
 def _print(data: dict[str, Any], options: Namespace) -> None:
     from rich.markup import escape
 
-    from trine.cli.roofline import print_cuda_plans, print_roofline
+    from trine.cli.roofline import print_cuda_plans
     from trine.report.markup import count, size
 
     out = console.results()
@@ -95,7 +101,6 @@ def _print(data: dict[str, Any], options: Namespace) -> None:
         out.print("[dim]  --layers lists them; --html writes a page[/dim]")
     if options.roofline:
         out.print()
-        print_roofline(data, options.rows)
 
 
 def _shape(shape: Sequence[int | str] | None) -> str:

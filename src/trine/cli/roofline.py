@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from trine.cli import console
-from trine.cli.parser import UsageError
 
 __all__ = ["print_cuda_plans", "print_roofline"]
 
@@ -56,16 +55,11 @@ def _print_cpu_parts(plan: Data) -> None:
 
 
 def print_roofline(data: Data, rows: int | None) -> None:
-    """Each group of launches beside what it must take at least, for calls of ``rows`` rows (None: the tuned ones).
-
-    Raises UsageError for an engine without a CUDA plan.
-    """
+    """Each group of launches beside what it must take at least, for calls of ``rows`` rows (None: the tuned ones)."""
     from rich.markup import escape
 
     from trine.engine.inspect_cuda import tuned_bucket
 
-    if not data["cuda"]:
-        raise UsageError('--roofline: the engine has no plan for NVIDIA GPUs; build it with "--device cuda"')
     out = console.results()
     for plan in data["cuda"]:
         bucket = tuned_bucket(data, plan, rows)

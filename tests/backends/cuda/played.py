@@ -5,7 +5,7 @@ All else is what an engine is built with and run by: lowering, memory plan, reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,8 @@ from trine.backends.cuda.reference import NUMPY_TYPES, Memory, run_group
 from trine.backends.cuda.tactic import KernelSource, Launch, Pointer, Rows
 from trine.backends.cuda.target import target_named
 from trine.builder.freeze import freeze, tensor_infos
+from trine.engine.manifest import TensorInfo
+from trine.engine.portable_graph import PortableGraph
 from trine.runtime.cuda.executor import CudaExecutor
 from trine.runtime.cuda.plan import CudaPlan, Kernel
 from trine.runtime.cuda.plan_bytes import plan_from_bytes, plan_to_bytes
@@ -44,10 +46,16 @@ class _DeviceMemory(Memory):
         self._driver, self._addresses, self._rows, self._bucket = driver, addresses, rows, bucket
 
     def storage(self, buffer: Buffer) -> np.ndarray[Any, Any]:
-        elements = buffer.elements
-        if buffer.kind in ("input", "output"):
-            elements = elements // self._bucket * self._rows
-        return self._driver.array(self._addresses[buffer], NUMPY_TYPES[buffer.dtype], elements)
+        return self._driver.array(self._addresses[buffer], NUMPY_TYPES[buffer.dtype], self._elements(buffer))
+
+    def span(self, buffer: Buffer) -> tuple[int, int]:
+        """Its first byte, and the one behind its last."""
+        start = self._addresses[buffer]
+        return start, start + self._elements(buffer) * NUMPY_TYPES[buffer.dtype].itemsize
+
+    def _elements(self, buffer: Buffer) -> int:
+        edge = buffer.kind in ("input", "output")
+        return buffer.elements // self._bucket * self._rows if edge else buffer.elements
 
 
 class Playing:
@@ -79,11 +87,21 @@ class Playing:
         def play(driver: RecordingDriver, grid: Any, values: tuple[bytes, ...]) -> None:
             *addresses, rows = [int.from_bytes(value, "little") for value in values]
             memory = _DeviceMemory(driver, dict(zip(buffers, addresses, strict=True)), rows, bucket)
+            _check_apart(memory, buffers, {view.buffer for view in group.written()})
             run_group(_first_rows(group, rows), memory)
 
         self.functions[symbol] = play
         arguments = (*(Pointer(View(buffer, (1,), (1,))) for buffer in buffers), Rows())
         return Choice("played", {}, (Launch(source, (1, 1, 1), arguments),))
+
+
+def _check_apart(memory: _DeviceMemory, buffers: Sequence[Buffer], written: Collection[Buffer]) -> None:
+    """What a group writes shares memory with nothing else of it: NumPy, which reads all first, would not notice."""
+    spans = {buffer: memory.span(buffer) for buffer in buffers}
+    for buffer in written:
+        start, end = spans[buffer]
+        for other, (first, last) in spans.items():
+            assert other is buffer or last <= start or end <= first, f"{other.name} lies where {buffer.name} is written"
 
 
 def _first_rows(group: Group, rows: int) -> Group:
@@ -94,19 +112,26 @@ def _first_rows(group: Group, rows: int) -> Group:
 
 
 class Played:
-    """An engine's plan on a recording driver, for a model whose every output has the same rows, or none."""
+    """An engine's plan on a recording driver, for a model whose every output has the same rows, or none.
+
+    ``model``: as ONNX has it, or frozen, with the inputs and outputs that its manifest would have.
+    """
 
     def __init__(
         self,
-        proto: onnx.ModelProto,
+        model: onnx.ModelProto | tuple[PortableGraph, Sequence[TensorInfo], Sequence[TensorInfo]],
         buckets: Sequence[int] = (1, 4),
         precision: str = "fp32",
         refuses: Callable[[Group], str | None] = lambda group: None,
     ) -> None:
-        self.proto = proto
-        model = ir.from_proto(proto)
-        self.graph = freeze(model)
-        self.inputs, self.outputs = tensor_infos(model)
+        if isinstance(model, tuple):
+            self.graph, self.inputs, self.outputs = model
+            self.proto = onnx.load_from_string(self.graph.inline())
+        else:
+            self.proto = model
+            read = ir.from_proto(model)
+            self.graph = freeze(read)
+            self.inputs, self.outputs = tensor_infos(read)
         self.rows_vary = any(isinstance(info.shape[0], str) for info in self.inputs if info.shape)
         chooser: Any = Playing(refuses)
         built = build_cuda_plan(

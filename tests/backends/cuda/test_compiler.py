@@ -2,19 +2,24 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from backends.cuda.compiling import compile_group
 from backends.cuda.kernels.test_conv import LARGE
+from backends.cuda.kernels.test_gemm import before, product
 
 pytest.importorskip("triton", reason="compiles kernels with Triton, which is not installed")
 
+from trine.backends.cuda.compiler import compile_all
+from trine.backends.cuda.kernel_cache import KernelCache
 from trine.backends.cuda.kernels.conv_launch import ImplicitGemmConv
+from trine.backends.cuda.kernels.gemm_launch import GemmTiles
 from trine.backends.cuda.target import TARGETS, target_named
 
-CONV, SM90 = ImplicitGemmConv(), TARGETS["sm_90"]
+CONV, GEMM, SM90 = ImplicitGemmConv(), GemmTiles(), TARGETS["sm_90"]
 GROUP = next(iter(LARGE.values()))
 
 
@@ -57,3 +62,15 @@ def test_tf32_is_what_the_precision_allows(tf32):
     launch = CONV.launches(group, configuration, target)[0]
     assert launch.kernel.constants["PRECISION"] == configuration["precision"]
     assert all(kernel.cubin for kernel in compile_group(CONV, group, target, configuration))
+
+
+def test_more_shared_memory_than_a_block_may_have_is_a_refusal():
+    """Triton says so only when the GPU loads the kernel."""
+    group = before(product(32 * 196, 112, 672, residual=True), 32, shift=False)
+    tile = {"block_m": 256, "block_n": 32, "block_k": 64, "num_warps": 8, "num_stages": 4, "group_m": 8, "split_k": 1}
+    (launch,) = GEMM.launches(group, tile, SM90)
+    (said,) = compile_all([launch.kernel], SM90, KernelCache(), processes=1).values()
+    assert re.fullmatch(
+        r"BuildError: gemm: a block takes \d+ bytes of shared memory, and one on sm_90 has 232448; .*", said
+    )
+    assert tile not in GEMM.configurations(group, SM90)

@@ -35,7 +35,7 @@ from trine.backends.cuda.groups import (
     View,
 )
 from trine.backends.cuda.lowering.views import sliced
-from trine.backends.cuda.memory_plan import Placement
+from trine.backends.cuda.memory_plan import Placement, lifetimes
 from trine.backends.cuda.reference_pointwise import activated, pointwise
 
 __all__ = ["NUMPY_TYPES", "Memory", "run_group", "run_groups"]
@@ -104,18 +104,24 @@ class Memory:
 def run_groups(groups: Sequence[Group], placement: Placement, inputs: Mapping[Buffer, Array]) -> dict[Buffer, Array]:
     """Run all groups in order; returns the contents of every output buffer, 1-D, and of every slot as it is.
 
-    Raises AssertionError where a group writes outside of every buffer.
+    What has not been written yet is poison, outputs too, and what is dead is again. Raises AssertionError where a group
+    writes outside of every buffer.
     """
     arena = np.full(placement.arena_bytes, _POISON, np.uint8)
     edges = {buffer: np.ascontiguousarray(array).reshape(-1) for buffer, array in inputs.items()}
     written = {view.buffer for group in groups for view in group.written()}
     outputs = {buffer for buffer in written if buffer.kind == "output"}
     for buffer in outputs:
-        edges[buffer] = np.zeros(buffer.elements, NUMPY_TYPES[buffer.dtype])
+        edges[buffer] = np.full(buffer.nbytes, _POISON, np.uint8).view(NUMPY_TYPES[buffer.dtype])
     memory = Memory(placement.offsets, arena, edges)
     gaps = _gaps(placement)
-    for group in groups:
+    dying: dict[int, list[Buffer]] = {}
+    for each in lifetimes(groups):
+        dying.setdefault(each.last, []).append(each.buffer)
+    for index, group in enumerate(groups):
         run_group(group, memory)
+        for buffer in dying.get(index, ()):
+            memory.storage(buffer).view(np.uint8)[:] = _POISON
     for start, end in gaps:
         assert (arena[start:end] == _POISON).all(), f"bytes {start} to {end} belong to no buffer and were written"
     return {buffer: edges[buffer] for buffer in written if buffer.kind in ("output", "slot")}

@@ -1,4 +1,4 @@
-"""The reference device: a plan's groups, in NumPy, on one poisoned arena at the plan's offsets. For verification."""
+"""The reference device: what a plan is made from, in NumPy, on one poisoned arena, placed for the rows of a call."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["ReferenceExecutor"]
 
 
 class ReferenceExecutor:
-    """Executes what a CudaPlan was made from, for any number of rows. Slow: it shows that the groups, their fusion
-    and their places in memory are right, where there is no GPU to show it on."""
+    """Executes what a CudaPlan was made from, for any number of rows: lowered, fused and placed anew, without kernels'
+    scratch. Slow: it shows that these steps are right, where there is no GPU to show it on."""
 
     writes_in_place = False
 

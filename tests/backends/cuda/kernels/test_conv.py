@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from backends.cuda.compiling import ALL_TARGETS, compile_group, every_kernel
+from backends.cuda.compiling import ALL_TARGETS, compile_group
 from backends.cuda.interpret import check_group
 
 from trine.backends.cuda.groups import Activation, Buffer, Conv, Epilogue, Prologue, View, contiguous_strides
@@ -179,10 +179,3 @@ def test_one_image_is_split() -> None:
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_compiles(name: str, target: Any) -> None:
     assert all(kernel.cubin for kernel in compile_group(TACTIC, LARGE[name], target))
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", LARGE)
-@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
-def test_every_configuration_compiles(name: str, target: Any) -> None:
-    assert list(every_kernel(TACTIC, LARGE[name], target))

@@ -221,12 +221,3 @@ def test_walking_compiles(target: Any) -> None:
     walking = next(each for each in TACTIC.configurations(group, target) if each.get("walk"))
     (kernel,) = compile_group(TACTIC, group, target, walking)
     assert kernel.cubin
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", LARGE)
-@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
-def test_every_configuration_compiles(name: str, target: Any) -> None:
-    configurations = TACTIC.configurations(LARGE[name], target)
-    for configuration in configurations if target is SM90 else configurations[:3]:
-        assert compile_group(TACTIC, LARGE[name], target, configuration)

@@ -31,6 +31,14 @@ def gather(index: list[int], row: int, dtype: str = "fp16", images: int = 2, res
     return GatherRows(name="g", y=y, x=x, index=rows, residual=dense("r", dtype, shape) if residual else None)
 
 
+GROUPS = tuple(
+    gather([1, -1, 0], row, dtype, residual=residual)
+    for row in (96, 1100)
+    for dtype in ("fp32", "fp16", "bf16")
+    for residual in (False, True)
+)
+
+
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("row", [16, 96, 1100])

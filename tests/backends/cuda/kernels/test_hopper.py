@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends.cuda.compiling import compile_group, every_kernel
+from backends.cuda.compiling import compile_group
 from backends.cuda.gluon_play import play
 from backends.cuda.interpret import Memory, ReferenceMemory
 from backends.cuda.kernels.test_conv import convolution, dense
@@ -165,14 +165,6 @@ def test_compiles(name: str) -> None:
     tactic = tactic_of(group)
     configuration = tactic.configurations(group, SM90)[0]
     _check(group, configuration, compile_group(tactic, group, SM90, configuration))
-
-
-@needs_im2col
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", LARGE)
-def test_every_configuration_compiles(name: str) -> None:
-    for configuration, kernels in every_kernel(tactic_of(LARGE[name]), LARGE[name], SM90):
-        _check(LARGE[name], configuration, kernels)
 
 
 @needs_im2col

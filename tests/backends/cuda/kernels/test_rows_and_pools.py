@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends.cuda.compiling import ALL_TARGETS, compile_group, every_kernel
+from backends.cuda.compiling import ALL_TARGETS, compile_group
 from backends.cuda.interpret import check_group
 
 from trine.backends.cuda.groups import (
@@ -272,11 +272,3 @@ def test_compiles(name: str, target: Any) -> None:
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_long_rows_compile(target: Any) -> None:
     assert compile_group(LayerNormLong(), norm(1, 200704, residual=True), target)
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", MORE)
-@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
-def test_every_configuration_compiles(name: str, target: Any) -> None:
-    group = MORE[name]
-    assert list(every_kernel(TACTICS[type(group)], group, target))

@@ -54,6 +54,7 @@ _PLAIN_TILES = (
     (32, 16, 2, 0.02),
     (16, 16, 1, 0.01),
 )
+_BESIDE_SCALES = 16 << 10  # bytes of shared memory that Triton takes for other things then, whatever the tile
 
 
 def gemm_tiles(group: Gemm, target: Target, tf32: bool = False) -> list[dict[str, Any]]:
@@ -107,6 +108,9 @@ def _candidates(group: Gemm, target: Target, plain: bool) -> Iterator[dict[str, 
                 stages -= 1
             if stages * needed > 0.95 * target.shared_bytes or (steps > 4 and stages < 3):
                 continue
+            scales = (stages - 1) * high * block_k * _scale_bytes(group, high)
+            if scales and stages * needed + scales + _BESIDE_SCALES > target.shared_bytes:
+                continue
             for split in (1, 2, 4, 8, 16):
                 if split > 1 and (batches > 1 or tiles * split > 4 * target.multiprocessors or steps < 3 * split):
                     continue
@@ -119,6 +123,14 @@ def _candidates(group: Gemm, target: Target, plain: bool) -> Iterator[dict[str, 
                     "group_m": 8 if -(-columns // wide) > 2 and -(-rows // high) > 2 else 1,
                     "split_k": split,
                 }
+
+
+def _scale_bytes(group: Gemm, high: int) -> int:
+    """Of a scale that is fetched for each element of a tile's left operand, as the tile has rows of many images."""
+    scale = None if group.prologue is None else group.prologue.scale
+    if scale is None or len(scale.shape) < 2 or group.rows_per_image >= high:
+        return 0
+    return ITEM_BYTES[scale.dtype]
 
 
 def _cost(group: Gemm, configuration: dict[str, Any], target: Target, plain: bool) -> float:

@@ -128,6 +128,8 @@ class TmaGemm:
                 reasons.append(
                     f"{name}: strides {view.strides} from {view.offset}; wanted multiples of 16 bytes, and 1"
                 )
+        if not reasons and not self.configurations(group, target):
+            reasons.append(f"a result of {group.y.shape} with {group.a.shape[-1]} products; every tile is far larger")
         return Support(tuple(reasons))
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from trine.backends.cuda.groups import Buffer, Group, SqueezeExcite
+from trine.backends.cuda.groups import ITEM_BYTES, Buffer, Group, SqueezeExcite
 from trine.backends.cuda.kernels.activations import activate
 from trine.backends.cuda.kernels.operands import activation_constants, launch_of, power_of_two
 from trine.backends.cuda.tactic import Launch, Scratch
@@ -94,6 +94,8 @@ class SqueezeExciteBlocks:
         for name, view in (("sums", group.sums), ("w1", group.w1), ("w2", group.w2), ("y", group.y)):
             if view.strides[-1] != 1 and view.shape[-1] != 1:
                 reasons.append(f"{name}: last axis of stride {view.strides[-1]}; wanted 1")
+        if not reasons and not self.configurations(group, target):
+            reasons.append(f"{group.sums.shape[1]} tiles of sums; no block of them fits into shared memory")
         return Support(tuple(reasons))
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
@@ -110,6 +112,8 @@ class SqueezeExciteBlocks:
             (16, 16, 64, 256, 8),
         ):
             if rows > power_of_two(images) or (products > 128 and products >= 2 * channels):
+                continue
+            if _shared(group, rows, first, products) > target.shared_bytes:
                 continue
             found.append({"images": rows, "first": first, "second": second, "products": products, "num_warps": warps})
         return found
@@ -173,6 +177,14 @@ class SqueezeExciteBlocks:
                 configuration["second"],
             ),
         ]
+
+
+def _shared(group: SqueezeExcite, rows: int, outputs: int, products: int) -> int:
+    """Bytes of shared memory of the first layer: two steps are under way, each with all its tiles of sums."""
+    _, tiles, channels = group.sums.shape
+    if tiles > _UNROLLED or channels <= products:
+        return 0  # one tile at a time, or one step
+    return 2 * products * (tiles * rows * ITEM_BYTES[group.sums.dtype] + outputs * ITEM_BYTES[group.w1.dtype])
 
 
 TACTICS = (SqueezeExciteBlocks(),)

@@ -25,7 +25,7 @@ from trine.backends.cuda.signature import group_signature
 from trine.backends.cuda.tactic import CudaTactic, Launch
 from trine.backends.cuda.target import TARGETS
 from trine.backends.cuda.tuning_cache import TuningCache
-from trine.errors import BuildError, DeviceMemoryError
+from trine.errors import BuildError, DeviceError, DeviceMemoryError
 from trine.runtime.cuda.plan import Kernel
 
 ONE_ROW = product(1, 256, 512)
@@ -101,6 +101,14 @@ def test_what_there_was_no_room_for_is_left_out_and_not_remembered(tmp_path: Pat
     assert chosen(chooser(path, "sm_80", Gpu(some))).tactic == "triton gemm"
     known = TuningCache(path, "", "sm_80").timings(group_signature(ONE_ROW))
     assert set(known.values()) == {3.0}
+
+
+def test_kernels_that_do_not_run_are_refused(tmp_path: Path) -> None:
+    def broken(launch: Launch) -> float:
+        raise DeviceError("an invalid argument")
+
+    with pytest.raises(BuildError, match=r"nothing for it compiles and runs:\n.*an invalid argument"):
+        chosen(chooser(tmp_path / "timings.json", timer=Gpu(broken)))
 
 
 def test_more_shared_memory_than_the_target_has_is_refused() -> None:
