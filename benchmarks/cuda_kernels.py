@@ -1,11 +1,11 @@
 """Compile, without a GPU, the kernels that a build on a GPU would time: for a machine whose Triton is older.
 
     python benchmarks/cuda_kernels.py FOLDER                     # those that only a newer Triton compiles, for Hopper
-    python benchmarks/cuda_kernels.py FOLDER --all               # the portable ones too
-    python benchmarks/cuda_kernels.py FOLDER --models resnet50 --batches 1,128
+    python benchmarks/cuda_kernels.py FOLDER --tactics attention,norm   # of tactics whose names have one of these words
+    python benchmarks/cuda_kernels.py FOLDER --tactics all --models resnet50 --batches 1,128
 
-FOLDER is then what cuda_peers.py and cuda_build.py take as --kernels. fp16, 224 x 224, sm_90; what the folder holds
-already is not compiled again.
+FOLDER is then what cuda_peers.py and cuda_build.py take as --kernels; with --quick, cuda_peers.py times what is in it.
+fp16, 224 x 224, sm_90; what the folder holds already is not compiled again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from trine.backends.cuda.signature import group_signature
 from trine.backends.cuda.target import Target, target_named
 
 
-def sources(model: str, batches: Sequence[int], target: Target, portable: bool) -> dict[str, Any]:
-    """Every kernel, by its key, of the configurations that a build times for the network's groups."""
-    from cuda_engine import portable as portable_graph
+def sources(model: str, batches: Sequence[int], target: Target, tactics: Sequence[str]) -> dict[str, Any]:
+    """Every kernel, by its key, of the configurations that a build times for the network's groups. tactics: words, one
+    of which a tactic's name has; none: all."""
+    from cuda_engine import portable
 
-    graph, inputs, outputs = portable_graph(model)
+    graph, inputs, outputs = portable(model)
     found: dict[str, Any] = {}
     seen: set[str] = set()
     for rows in batches:
@@ -40,12 +41,13 @@ def sources(model: str, batches: Sequence[int], target: Target, portable: bool) 
                 continue
             seen.add(signature)
             for tactic in all_tactics(True):
+                if tactics and not any(word in tactic.name for word in tactics):
+                    continue
                 if not tactic.supports(group, target):
                     continue
                 for configuration in tactic.configurations(group, target)[: Chooser.most]:
                     for launch in tactic.launches(group, configuration, target):
-                        if portable or launch.kernel.gluon:
-                            found[kernel_key(launch.kernel, target)] = launch.kernel
+                        found[kernel_key(launch.kernel, target)] = launch.kernel
     return found
 
 
@@ -54,13 +56,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
-    parser.add_argument("--all", action="store_true", help="kernels that any Triton compiles, too")
+    parser.add_argument("--tactics", default="gluon", help="words of their names, or all")
     parser.add_argument("--jobs", type=int, default=None, help="processes that compile")
     args = parser.parse_args()
     target = target_named("sm_90")
+    tactics = [] if args.tactics == "all" else args.tactics.split(",")
     cache = KernelCache(args.folder)
     for model in args.models.split(","):
-        wanted = sources(model, [int(each) for each in args.batches.split(",")], target, args.all)
+        wanted = sources(model, [int(each) for each in args.batches.split(",")], target, tactics)
         new = {key: source for key, source in wanted.items() if cache.get(key) is None}
         print(f"{model}: {len(wanted)} kernels, {len(new)} to compile", flush=True)
         results = compile_all(new.values(), target, cache, args.jobs)
