@@ -307,9 +307,10 @@ class Recurrence(Group):
       with ``n = tanh(x[n] + (s * h) @ r[n].T)``, or ``n = tanh(x[n] + s * (p[n] + bias))`` where ``reset_after``
     - rnn, one gate: ``h = tanh(x + p)``
 
-    gates (T, rows, D, G, H) for D directions, r (D, G, H, H); y (T, D, rows, H), the h of every step, or (1, D, rows,
-    H), that of the last one only. bias (D, H) fp32, or None for 0. ``backward``: the last direction goes from T - 1 to
-    0. h0, c0 (D, rows, H): what h and c start as, None for 0. last_h, last_c (D, rows, H): if given, what they end as.
+    Rows are on two axes, rows = P * Q, as those of an image's columns have no single stride. gates (T, P, Q, D, G, H)
+    for D directions, r (D, G, H, H); y (T, D, P, Q, H), the h of every step, or (1, D, P, Q, H), that of the last one
+    only. bias (D, H) fp32, or None for 0. ``backward``: the last direction goes from T - 1 to 0. h0, c0 (D, rows, H):
+    what h and c start as, None for 0. last_h, last_c (D, rows, H): where given, what they end as.
     """
 
     kind: str

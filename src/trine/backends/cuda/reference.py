@@ -314,8 +314,10 @@ def _attention(group: Attention, memory: Memory) -> None:
 def _recurrence(group: Recurrence, memory: Memory) -> None:
     bias, h0, c0 = (None if view is None else memory.read(view) for view in (group.bias, group.h0, group.c0))
     rounded = NUMPY_TYPES[group.r.dtype]
-    every, last_h, last_c = recurrence(group, memory.read(group.gates), memory.read(group.r), bias, h0, c0, rounded)
-    memory.write(group.y, every if len(every) == group.y.shape[0] else last_h[None])
+    steps, high, wide, *rest = group.gates.shape
+    gates = memory.read(group.gates).reshape(steps, high * wide, *rest)
+    every, last_h, last_c = recurrence(group, gates, memory.read(group.r), bias, h0, c0, rounded)
+    memory.write(group.y, (every if steps == group.y.shape[0] else last_h).reshape(group.y.shape))
     if group.last_h is not None:
         memory.write(group.last_h, last_h)
     if group.last_c is not None:

@@ -17,7 +17,8 @@ Array = np.ndarray[Any, Any]
 def recurrence(
     group: Recurrence, gates: Array, r: Array, bias: Array | None, h0: Array | None, c0: Array | None, rounded: Any
 ) -> tuple[Array, Array, Array]:
-    """h of every step (T, D, rows, H), and the last h and c (D, rows, H), in fp32; operands as in the group, in fp32.
+    """h of every step (T, D, rows, H), and the last h and c (D, rows, H), in fp32. Operands as in the group, in fp32,
+    with the rows on one axis.
 
     rounded: the type that h is rounded to before products. Of kinds without a c, it is c0.
     """

@@ -37,15 +37,17 @@ def group(
     every: bool = True,
     lasts: bool = False,
     rows_first: bool = False,
+    high: int = 1,
     **settings: Any,
 ) -> Recurrence:
     count = {"lstm": 4, "gru": 3, "rnn": 1}[kind]
     state = (directions, rows, size)
-    gates = dense("gates", dtype, (steps, rows, directions, count, size))
-    y = dense("y", dtype, (steps if every else 1, *state))
+    wide = rows // high
+    gates = dense("gates", dtype, (steps, high, wide, directions, count, size))
+    y = dense("y", dtype, (steps if every else 1, directions, high, wide, size))
     if rows_first:
-        gates = permuted(dense("gates", dtype, (rows, steps, directions, count, size)), (1, 0, 2, 3, 4))
-        y = permuted(dense("y", dtype, (rows, steps, directions, size)), (1, 2, 0, 3))
+        gates = permuted(dense("gates", dtype, (high, steps, wide, directions, count, size)), (1, 0, 2, 3, 4, 5))
+        y = permuted(dense("y", dtype, (high, steps, wide, directions, size)), (1, 3, 0, 2, 4))
     return Recurrence(
         name=kind,
         kind=kind,
@@ -72,7 +74,8 @@ GROUPS: dict[str, Recurrence] = {  # the interpreter's tl.dot has no bf16
     "lstm, one step": group(steps=1, directions=2, backward=True, starts=True, lasts=True),
     "lstm, its last step only": group(every=False, directions=2, backward=True),
     "lstm, its ends only": group(every=False, lasts=True, starts=True),
-    "lstm, rows before steps": group(rows_first=True, directions=2, backward=True, dtype="fp32"),
+    "lstm, rows before steps": group(rows_first=True, high=5, directions=2, backward=True, dtype="fp32"),
+    "lstm, steps between rows": group(rows_first=True, high=3, rows=21, starts=True, lasts=True),
     "lstm, fp32": group(dtype="fp32", starts=True, rows=17, size=33),
     "gru": group("gru", directions=2, backward=True),
     "gru, reset after": group("gru", reset_after=True, starts=True, lasts=True, rows=18, size=17),
@@ -117,9 +120,9 @@ def test_a_row_s_answer_is_its_own() -> None:
 
     whole = answers(many, gates)
     for row in (0, 18):
-        for found, wanted in zip(answers(one, gates[:, row : row + 1]), whole, strict=True):
+        for found, wanted in zip(answers(one, gates[:, :, row : row + 1]), whole, strict=True):
             np.testing.assert_array_equal(found, wanted[..., row : row + 1, :])
-    gates[:, 3] = np.nan
+    gates[:, :, 3] = np.nan
     for found, wanted in zip(answers(many, gates), whole, strict=True):
         assert np.isnan(found[..., 3, :]).all()
         np.testing.assert_array_equal(np.delete(found, 3, -2), np.delete(wanted, 3, -2))

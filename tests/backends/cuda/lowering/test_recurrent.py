@@ -123,6 +123,30 @@ def test_rows_before_steps() -> None:
     assert kinds(agrees(model)) == {"Gemm": 1, "Recurrence": 1}
 
 
+def test_an_image_s_columns_and_rows() -> None:
+    """As Sequencer has it: columns of all images, then rows, side by side; nothing is copied in between."""
+    text = (
+        "v = Transpose <perm = [1, 0, 2, 3]> (x)\nvr = Reshape(v, joined)\n"
+        + body("LSTM", 'direction = "bidirectional"', "vr, w, r, b", "vy")
+        + "\nvt = Transpose <perm = [0, 2, 1, 3]> (vy)\nvs = Reshape(vt, apart)"
+        + "\nvz = Transpose <perm = [1, 0, 2, 3]> (vs)\n"
+        + "h = Transpose <perm = [2, 0, 1, 3]> (x)\nhr = Reshape(h, joined)\n"
+        + body("GRU", 'direction = "bidirectional"', "hr, w2, r2, b2", "hy")
+        + "\nht = Transpose <perm = [0, 2, 1, 3]> (hy)\nhs = Reshape(ht, apart)"
+        + "\nhz = Transpose <perm = [1, 2, 0, 3]> (hs)\n"
+        + "c = Concat <axis = 3> (vz, hz)\nf = MatMul(c, m)\ny = Add(f, x)"
+    )
+    constants = {
+        **weights("LSTM", 2),
+        **{f"{name}2": array for name, array in weights("GRU", 2).items()},
+        "joined": np.array([STEPS, ROWS * STEPS, INPUTS], np.int64),
+        "apart": np.array([STEPS, ROWS, STEPS, 2 * SIZE], np.int64),
+        "m": np.ones((4 * SIZE, INPUTS), np.float32) / 9,
+    }
+    model = build(f"float[{ROWS},{STEPS},{STEPS},{INPUTS}] x", "float y", text, **constants)
+    assert kinds(agrees(model)) == {"Pointwise": 1, "Gemm": 3, "Recurrence": 2}, "a copy of the input, besides"
+
+
 def test_lengths_of_all_steps_say_nothing() -> None:
     lengths = np.full(ROWS, STEPS, np.int32)
     agrees(build(X, "float y", body("LSTM", inputs="x, w, r, b, lengths"), **weights("LSTM"), lengths=lengths))

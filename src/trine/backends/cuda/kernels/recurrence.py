@@ -64,13 +64,15 @@ def recurrence(
     last_c,
     rows,
     T: tl.constexpr,
+    Q: tl.constexpr,
     H: tl.constexpr,
     KIND: tl.constexpr,
     RESET_AFTER: tl.constexpr,
     BACKWARD: tl.constexpr,
     EVERY: tl.constexpr,
     GATES_T: tl.constexpr,
-    GATES_ROW: tl.constexpr,
+    GATES_P: tl.constexpr,
+    GATES_Q: tl.constexpr,
     GATES_D: tl.constexpr,
     GATES_G: tl.constexpr,
     R_D: tl.constexpr,
@@ -83,7 +85,8 @@ def recurrence(
     C0_ROW: tl.constexpr,
     Y_T: tl.constexpr,
     Y_D: tl.constexpr,
-    Y_ROW: tl.constexpr,
+    Y_P: tl.constexpr,
+    Y_Q: tl.constexpr,
     LAST_H_D: tl.constexpr,
     LAST_H_ROW: tl.constexpr,
     LAST_C_D: tl.constexpr,
@@ -105,8 +108,8 @@ def recurrence(
     row = row.to(tl.int64)
     direction = tl.program_id(1)
     r += direction * R_D
-    gates += direction * GATES_D + row * GATES_ROW + unit
-    y += direction * Y_D + row * Y_ROW + unit
+    gates += direction * GATES_D + row // Q * GATES_P + row % Q * GATES_Q + unit
+    y += direction * Y_D + row // Q * Y_P + row % Q * Y_Q + unit
     h = _state(h0, direction * H0_D + row * H0_ROW + unit, mask)
     c = h
     if KIND == "lstm":
@@ -202,7 +205,7 @@ class RecurrenceRows:
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
         """See CudaTactic. rows: of a program; kept: see the kernel; num_stages: steps whose gates are under way."""
         assert isinstance(group, Recurrence)
-        rows = group.gates.shape[1]
+        rows = _rows(group)
         wide = group.r.dtype == "fp32" or _block(group) > 128
         found: list[dict[str, Any]] = []
         for together, kept, warps in itertools.product((16, 32, 64), (True, False), (8, 16) if wide else (4, 8)):
@@ -218,18 +221,20 @@ class RecurrenceRows:
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
         assert isinstance(group, Recurrence)
-        steps, rows, directions, _, size = group.gates.shape
+        steps, _, row_length, directions, _, size = group.gates.shape
+        rows = _rows(group)
         constants = {
             "T": steps,
+            "Q": row_length,
             "H": size,
             "KIND": group.kind,
             "RESET_AFTER": group.reset_after,
             "BACKWARD": group.backward,
             "EVERY": group.y.shape[0] == steps,
-            **_strides("gates", group.gates, ("T", "ROW", "D", "G")),
+            **_strides("gates", group.gates, ("T", "P", "Q", "D", "G")),
             **_strides("r", group.r, ("D", "G", "ROW")),
             **_strides("bias", group.bias, ("D",)),
-            **_strides("y", group.y, ("T", "D", "ROW")),
+            **_strides("y", group.y, ("T", "D", "P", "Q")),
             "PRECISION": configuration.get("precision", "ieee"),
             "KEPT": configuration["kept"],
             "BLOCK_ROWS": configuration["rows"],
@@ -243,6 +248,10 @@ class RecurrenceRows:
         return [
             launch_of(recurrence, grid, operands, constants, configuration["num_warps"], configuration["num_stages"])
         ]
+
+
+def _rows(group: Recurrence) -> int:
+    return group.gates.shape[1] * group.gates.shape[2]
 
 
 def _block(group: Recurrence) -> int:
@@ -271,7 +280,7 @@ def _shared_bytes(group: Recurrence, rows: int, kept: bool, num_stages: int, num
 def _cost(group: Recurrence, configuration: Mapping[str, Any], target: Target) -> float:
     """A step takes a while however few its rows are; and programs that do not fit wait for others' last steps."""
     rows, warps = int(configuration["rows"]), int(configuration["num_warps"])
-    programs = math.ceil(group.gates.shape[1] / rows) * group.gates.shape[2]
+    programs = math.ceil(_rows(group) / rows) * group.gates.shape[3]
     beside = max(1, min(target.shared_bytes // _shared_bytes(group, **configuration), 32 // warps))
     waves = math.ceil(programs / (target.multiprocessors * beside))
     step = 1.0 + rows / 32 * math.sqrt(4 / warps) * _block(group) / 64

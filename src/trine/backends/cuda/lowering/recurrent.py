@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from trine.backends.cuda.groups import Epilogue, Recurrence, View
+from trine.backends.cuda.lowering.factored import Factored, plain
 from trine.backends.cuda.lowering.products import product
 from trine.backends.cuda.lowering.state import CannotLowerError, Lowering, value_name
 from trine.backends.cuda.lowering.static_graph import Array
@@ -17,16 +18,17 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 
 
-def lower_recurrent(lowering: Lowering, node: ir.Node) -> list[View]:
+def lower_recurrent(lowering: Lowering, node: ir.Node) -> list[View | Factored]:
     """All three operators with their usual activations, constant weights, and rows that are equally long.
 
     y lies as the rows and steps of x do, with a step's directions side by side: what PyTorch's layers return is a view
     of it.
     """
-    x = lowering.view(node, 0)
+    x = _rows_on_two_axes(lowering, node)
     w, r = (_weight(lowering, node, position) for position in (1, 2))
     directions, _, size = r.shape
-    steps, rows, _ = x.shape
+    steps, high, wide, _ = x.shape
+    rows = high * wide
     _check(lowering, node, directions, steps)
     gates = _GATES[node.op_type]
     reset_after = node.op_type == "GRU" and bool(node.attributes.get_int("linear_before_reset", 0))
@@ -36,14 +38,13 @@ def lower_recurrent(lowering: Lowering, node: ir.Node) -> list[View]:
     weight = lowering.weight(w.reshape(-1, w.shape[2]), value_name(node, 1))
     epilogue = Epilogue() if bias is None else Epilogue(lowering.weight(bias, name, "fp32"))
     added = product(lowering, x, weight, epilogue)
-    x_gates = reshaped(added, (steps, rows, directions, gates, size))
+    x_gates = reshaped(added, (steps, high, wide, directions, gates, size))
     matrices = reshaped(lowering.weight(r, value_name(node, 2)), (directions, gates, size, size))
     assert x_gates is not None
     assert matrices is not None
     wanted = [_wanted(node, position) for position in range(3)]
-    rows_first = memory_order(added).index(1) < memory_order(added).index(0)
-    order = (2, 0, 1, 3) if rows_first else (0, 2, 1, 3)
-    y = lowering.new((steps if wanted[0] else 1, directions, rows, size), order=order)
+    order = [(0, 2, 3)[axis] for axis in memory_order(added) if axis < 3]
+    y = lowering.new((steps if wanted[0] else 1, directions, high, wide, size), order=[*order, 1, 4])
     wanted[1] = wanted[1] and wanted[0]  # else y is that
     last_h, last_c = (lowering.new((directions, rows, size), order=(1, 0, 2)) if each else None for each in wanted[1:])
     lowering.emit(
@@ -62,9 +63,27 @@ def lower_recurrent(lowering: Lowering, node: ir.Node) -> list[View]:
             last_c=last_c,
         )
     )
-    only = View(y.buffer, y.shape[1:], y.strides[1:], y.offset)
-    made = [y, last_h if last_h is not None else only, last_c if last_c is not None else only]
+    of_all = _with_rows_joined(y, (1, 1, 2, 1))
+    of_last = _with_rows_joined(View(y.buffer, y.shape[1:], y.strides[1:], y.offset), (1, 2, 1))
+    made = [of_all, of_last if last_h is None else last_h, of_last if last_c is None else last_c]
     return made[: len(node.outputs)]
+
+
+def _rows_on_two_axes(lowering: Lowering, node: ir.Node) -> View:
+    """x as (T, P, Q, I): its rows may be a product of two axes, as they are where an image's columns are sequences."""
+    tensor = lowering.tensor(node, 0)
+    if tensor.counts == (1, 2, 1):
+        return tensor.base
+    x = lowering.view(node, 0)
+    found = reshaped(x, (x.shape[0], 1, *x.shape[1:]))
+    assert found is not None
+    return found
+
+
+def _with_rows_joined(y: View, counts: tuple[int, ...]) -> View | Factored:
+    made = Factored(y, counts)
+    view = plain(made)
+    return made if view is None else view
 
 
 def _check(lowering: Lowering, node: ir.Node, directions: int, steps: int) -> None:
