@@ -234,6 +234,27 @@ def test_operators_without_kernels_are_listed_where_the_cpu_is_not_to_help():
     assert "TopK" in listed
 
 
+class Recurrent(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer(8, 12, bidirectional=True, batch_first=True)
+        self.head = torch.nn.Linear(24, 5)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0])
+
+
+@pytest.mark.parametrize("layer", [torch.nn.LSTM, torch.nn.GRU])
+def test_recurrent_layers_run_on_the_gpu(layer, folder):
+    torch.manual_seed(0)
+    options = {"target": "sm_90", "precision": "fp16", "batch": (1, 2, 3), "kernel_cache": folder / "kernels"}
+    engine = trine.build(Recurrent(layer).eval(), torch.randn(2, 6, 8), cpu_fallback=False, **options)
+    assert engine.manifest.evidence["passed"]
+    (plan,) = inspect_cuda_plans(engine.plans)
+    kinds = [group["kind"] for group in plan["buckets"][-1]["groups"]]
+    assert kinds == ["Pointwise", "Gemm", "Recurrence", "Gemm", "Pointwise"], "nothing is copied but the edges"
+
+
 class Mixed(torch.nn.Module):
     def forward(self, x, table):
         return torch.relu(x) @ table

@@ -35,6 +35,12 @@ CASES = {
         "float[n,2,13,13] x", "a = Relu(x)\nb = Conv <group = 2> (a, w)\ny = Tanh(b)", "float[n,2,2,2] y",
         {"w": weights(2, 1, 12, 12)}, ["Conv"],
     ),
+    "an LSTM of too many units": (
+        "float[n,3,4] x",
+        "a = Transpose <perm = [1, 0, 2]> (x)\nb = LSTM <hidden_size = 300> (a, w, r)\n"
+        "c = Transpose <perm = [2, 0, 1, 3]> (b)\ny = Relu(c)", "float[n,3,1,300] y",
+        {"w": weights(1, 1200, 4), "r": weights(1, 1200, 300) / 4}, ["LSTM"],
+    ),
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from trine.backends.cuda.groups import (
     DepthwiseConv,
     Gemm,
     Group,
+    Recurrence,
     SqueezeExcite,
     View,
 )
@@ -44,6 +45,8 @@ def operations(group: Group) -> int:
         return 2 * group.y.elements * group.a.shape[-1]
     if isinstance(group, Attention):
         return 2 * math.prod(group.q.shape[:3]) * group.k.shape[2] * (group.q.shape[3] + group.v.shape[3])
+    if isinstance(group, Recurrence):
+        return 2 * group.gates.elements * group.r.shape[-1]
     if isinstance(group, SqueezeExcite):
         return 4 * group.y.shape[0] * group.w1.elements
     return 0

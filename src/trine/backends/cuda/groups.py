@@ -31,6 +31,7 @@ __all__ = [
     "Pointwise",
     "Pool",
     "Prologue",
+    "Recurrence",
     "Reduce",
     "Softmax",
     "SqueezeExcite",
@@ -293,6 +294,39 @@ class Attention(Group):
     scale: float
     bias: View | None = None
     causal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recurrence(Group):
+    """An LSTM, GRU or plain RNN over what its inputs add to the gates: for every step t of a direction, in its order,
+    with x = gates[t] and ``p[g] = h @ r[g].T``, h rounded to r's dtype for products only, all else in fp32:
+
+    - lstm, the gates i, o, f, n: ``c = sigmoid(x[f] + p[f]) * c + sigmoid(x[i] + p[i]) * tanh(x[n] + p[n])``,
+      ``h = sigmoid(x[o] + p[o]) * tanh(c)``
+    - gru, the gates z, s, n: ``z = sigmoid(x[z] + p[z])``, ``s = sigmoid(x[s] + p[s])``, ``h = (1 - z) * n + z * h``
+      with ``n = tanh(x[n] + (s * h) @ r[n].T)``, or ``n = tanh(x[n] + s * (p[n] + bias))`` where ``reset_after``
+    - rnn, one gate: ``h = tanh(x + p)``
+
+    Rows are on two axes, rows = P * Q, as those of an image's columns have no single stride. gates (T, P, Q, D, G, H)
+    for D directions, r (D, G, H, H); y (T, D, P, Q, H), the h of every step, or (1, D, P, Q, H), that of the last one
+    only. bias (D, H) fp32, or None for 0. ``backward``: the last direction goes from T - 1 to 0. h0, c0 (D, rows, H):
+    what h and c start as, None for 0. last_h, last_c (D, rows, H): where given, what they end as.
+    """
+
+    kind: str
+    gates: View
+    r: View
+    bias: View | None = None
+    reset_after: bool = False
+    backward: bool = False
+    h0: View | None = None
+    c0: View | None = None
+    last_h: View | None = None
+    last_c: View | None = None
+
+    def written(self) -> list[View]:
+        """See Group."""
+        return [view for view in (self.y, self.last_h, self.last_c) if view is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from trine.backends.cuda.groups import (
     Pointwise,
     Pool,
     Prologue,
+    Recurrence,
     Reduce,
     Softmax,
     SqueezeExcite,
@@ -37,6 +38,7 @@ from trine.backends.cuda.groups import (
 from trine.backends.cuda.lowering.views import sliced
 from trine.backends.cuda.memory_plan import Placement, lifetimes
 from trine.backends.cuda.reference_pointwise import activated, pointwise
+from trine.backends.cuda.reference_recurrence import recurrence
 
 __all__ = ["NUMPY_TYPES", "Memory", "run_group", "run_groups"]
 
@@ -315,6 +317,19 @@ def _attention(group: Attention, memory: Memory) -> None:
     memory.write(group.y, np.matmul(rounded, v) / total)
 
 
+def _recurrence(group: Recurrence, memory: Memory) -> None:
+    bias, h0, c0 = (None if view is None else memory.read(view) for view in (group.bias, group.h0, group.c0))
+    rounded = NUMPY_TYPES[group.r.dtype]
+    steps, high, wide, *rest = group.gates.shape
+    gates = memory.read(group.gates).reshape(steps, high * wide, *rest)
+    every, last_h, last_c = recurrence(group, gates, memory.read(group.r), bias, h0, c0, rounded)
+    memory.write(group.y, (every if steps == group.y.shape[0] else last_h).reshape(group.y.shape))
+    if group.last_h is not None:
+        memory.write(group.last_h, last_h)
+    if group.last_c is not None:
+        memory.write(group.last_c, last_c)
+
+
 def _squeeze_excite(group: SqueezeExcite, memory: Memory) -> None:
     mean = memory.read(group.sums).sum(axis=1, dtype=np.float32) * np.float32(group.factor)
     for weights, bias, act in ((group.w1, group.b1, group.act1), (group.w2, group.b2, group.act2)):
@@ -362,6 +377,7 @@ _MEANINGS: dict[type[Group], Callable[[Any, Memory], None]] = {
     LayerNorm: _layer_norm,
     Softmax: _softmax,
     Attention: _attention,
+    Recurrence: _recurrence,
     SqueezeExcite: _squeeze_excite,
     GatherRows: _gather_rows,
     Pointwise: _pointwise,

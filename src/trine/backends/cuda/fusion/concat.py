@@ -5,12 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trine.backends.cuda.fusion.program import Program
-from trine.backends.cuda.groups import Buffer, Conv, DepthwiseConv, Gemm, Group, Pointwise, Pool, View, with_views
+from trine.backends.cuda.groups import (
+    Buffer,
+    Conv,
+    DepthwiseConv,
+    Gemm,
+    Group,
+    Pointwise,
+    Pool,
+    Recurrence,
+    View,
+    with_views,
+)
 from trine.backends.cuda.lowering.views import covers_buffer, memory_order, within_slice
 
 __all__ = ["write_through"]
 
-_STRIDED_OUTPUT = (Conv, DepthwiseConv, Gemm, Pool, Pointwise)
+_STRIDED_OUTPUT = (Conv, DepthwiseConv, Gemm, Pool, Pointwise, Recurrence)
 
 
 def write_through(program: Program) -> None:

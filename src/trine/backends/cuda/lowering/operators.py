@@ -12,6 +12,7 @@ from trine.backends.cuda.lowering.einsum import lower_einsum
 from trine.backends.cuda.lowering.factored import Factored
 from trine.backends.cuda.lowering.gather_nd import lower_gather_nd
 from trine.backends.cuda.lowering.pointwise import POINTWISE, lower_batch_norm, lower_pointwise
+from trine.backends.cuda.lowering.recurrent import lower_recurrent
 from trine.backends.cuda.lowering.resampling import lower_resize
 from trine.backends.cuda.lowering.scatter_nd import lower_scatter_nd
 from trine.backends.cuda.lowering.state import Lowering
@@ -34,6 +35,7 @@ HANDLERS: dict[str, Handler] = {
     "Einsum": lower_einsum,
     "Expand": shaping.lower_expand,
     "Flatten": shaping.lower_flatten,
+    "GRU": lower_recurrent,
     "Gather": shaping.lower_gather,
     "GatherND": lower_gather_nd,
     "Gemm": products.lower_gemm,
@@ -42,12 +44,14 @@ HANDLERS: dict[str, Handler] = {
     "GroupNormalization": normalisation.lower_group_norm,
     "Identity": shaping.lower_identity,
     "InstanceNormalization": normalisation.lower_group_norm,
+    "LSTM": lower_recurrent,
     "LayerNormalization": normalisation.lower_layer_norm,
     "LogSoftmax": normalisation.lower_softmax,
     "MatMul": products.lower_matmul,
     "MaxPool": pooling.lower_pool,
     "Pad": shaping.lower_pad,
     "RMSNormalization": normalisation.lower_rms_norm,
+    "RNN": lower_recurrent,
     "ReduceL1": pooling.lower_reduce,
     "ReduceL2": pooling.lower_reduce,
     "ReduceMax": pooling.lower_reduce,
