@@ -14,6 +14,7 @@ from backends.cuda.kernels import (
     test_gemm,
     test_hopper,
     test_pointwise,
+    test_recurrence,
     test_rows_and_pools,
     test_squeeze_excite_blocks,
 )
@@ -49,6 +50,8 @@ def made_by_hand() -> list[Group]:
         *test_squeeze_excite_blocks.LARGE,
         *test_pointwise.REPRESENTATIVES.values(),
         *test_gather_rows.GROUPS,
+        *test_recurrence.GROUPS.values(),
+        *test_recurrence.MORE.values(),
     ]
     return distinct(found)
 

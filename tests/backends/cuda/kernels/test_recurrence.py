@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends.cuda.compiling import ALL_TARGETS, compile_group, every_kernel
+from backends.cuda.compiling import ALL_TARGETS, compile_group
 from backends.cuda.interpret import check_group, run_group
 
 from trine.backends.cuda.groups import Buffer, Recurrence, View, contiguous_strides
@@ -172,11 +172,3 @@ MORE: dict[str, Recurrence] = {
 def test_compiles(name: str, target: Any) -> None:
     (kernel,) = compile_group(TACTIC, LARGE[name], target)
     assert kernel.shared_bytes <= target.shared_bytes
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", MORE)
-@pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
-def test_every_configuration_compiles(name: str, target: Any) -> None:
-    for _, kernels in every_kernel(TACTIC, MORE[name], target):
-        assert all(kernel.shared_bytes <= target.shared_bytes for kernel in kernels)
