@@ -258,7 +258,7 @@ def test_an_output_that_is_constant() -> None:
 
 CONDITIONS = "And Cast Equal Greater GreaterOrEqual IsNaN Less LessOrEqual Log Mod Not Or Sqrt Where"
 OLD_OR_NEW = "Swish Upsample"  # of opsets that the text above cannot say
-ELSEWHERE = "ConvTranspose GRU GatherND LSTM RNN ScatterND"  # in files of their own
+ELSEWHERE = "Col2Im ConvTranspose GRU GatherND LSTM RNN ScatterND"  # in files of their own
 
 
 def test_swish_of_opset_24() -> None:
