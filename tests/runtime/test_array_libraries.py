@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import torch
 from runtime.cuda.recording_driver import RecordingDriver
-from runtime.cuda.sample_plans import STAND_INS, WIDTH, X, Y, answer, plan, rows_of
+from runtime.cuda.sample_plans import STAND_INS, WIDTH, answer, context_on, rows_of
 from runtime.stand_in_libraries import Cupy, Torch
 
 from trine.errors import DeviceMemoryError
-from trine.profile import ShapeRange
 from trine.runtime.array_libraries import current_stream
-from trine.runtime.context import ExecutionContext
-from trine.runtime.cuda.executor import CudaExecutor
 
 
 @pytest.fixture
@@ -23,8 +20,7 @@ def driver():
 
 @pytest.fixture
 def context(driver):
-    executor = CudaExecutor(plan(), (X,), (Y,), driver=driver)
-    return ExecutionContext(executor, (X,), (Y,), {"x": ShapeRange((1, WIDTH), (2, WIDTH), (16, WIDTH))})
+    return context_on(driver)
 
 
 @pytest.fixture(params=["torch", "cupy"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from runtime.cuda.recording_driver import RecordingDriver
-from runtime.cuda.sample_plans import STAND_INS, WIDTH, X, Y, answer, plan, rows_of
+from runtime.cuda.sample_plans import STAND_INS, WIDTH, X, Y, answer, context_on, plan, rows_of
 from runtime.stand_in_libraries import CudaTensor, Torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -15,7 +15,6 @@ import trine
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
 from trine.errors import InputError
-from trine.profile import ShapeRange
 from trine.runtime.array_libraries import current_stream
 from trine.runtime.context import ExecutionContext
 from trine.runtime.cuda.executor import CudaExecutor
@@ -50,8 +49,7 @@ def driver():
 
 @pytest.fixture
 def context(driver):
-    executor = CudaExecutor(plan(), (X,), (Y,), driver=driver)
-    return ExecutionContext(executor, (X,), (Y,), {"x": ShapeRange((1, WIDTH), (2, WIDTH), (16, WIDTH))})
+    return context_on(driver)
 
 
 def empty(driver, rows):

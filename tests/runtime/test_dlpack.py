@@ -12,13 +12,10 @@ import numpy as np
 import pytest
 import torch
 from runtime.cuda.recording_driver import RecordingDriver
-from runtime.cuda.sample_plans import STAND_INS, WIDTH, X, Y, answer, plan, rows_of
+from runtime.cuda.sample_plans import STAND_INS, WIDTH, answer, context_on, rows_of
 
 import trine
 from trine.errors import InputError
-from trine.profile import ShapeRange
-from trine.runtime.context import ExecutionContext
-from trine.runtime.cuda.executor import CudaExecutor
 from trine.runtime.device_arrays import is_on_gpu
 from trine.runtime.dlpack import _Tensor, _Versioned, dlpack_ordinal, take_dlpack
 
@@ -79,8 +76,7 @@ def driver():
 
 @pytest.fixture
 def context(driver):
-    executor = CudaExecutor(plan(), (X,), (Y,), driver=driver)
-    return ExecutionContext(executor, (X,), (Y,), {"x": ShapeRange((1, WIDTH), (2, WIDTH), (16, WIDTH))})
+    return context_on(driver)
 
 
 def empty(driver, rows, kind=Numpys):

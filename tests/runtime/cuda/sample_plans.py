@@ -14,6 +14,9 @@ from runtime.cuda.recording_driver import RecordingDriver
 
 from trine.dtypes import DataType
 from trine.engine.manifest import TensorInfo
+from trine.profile import ShapeRange
+from trine.runtime.context import ExecutionContext
+from trine.runtime.cuda.executor import CudaExecutor
 from trine.runtime.cuda.plan import Bucket, CpuEdge, CpuPart, CpuStep, CudaPlan, Kernel, LaunchRecord
 
 WIDTH = 3  # elements of a row
@@ -146,3 +149,9 @@ def plan_with_cpu(*rows: int, part: CpuPart | None = None) -> CudaPlan:
         step = CpuStep(0, 2, (CpuEdge(y, shape, (0, 1)),), (CpuEdge(y, shape),), 1)
         buckets.append(replace(each, cpu_steps=(step,)))
     return replace(sample, buckets=tuple(buckets), cpu_parts=(part or cpu_part(),))
+
+
+def context_on(driver: RecordingDriver) -> ExecutionContext:
+    """Of an engine with ``plan()``, on ``driver``."""
+    executor = CudaExecutor(plan(), (X,), (Y,), driver=driver)
+    return ExecutionContext(executor, (X,), (Y,), {"x": ShapeRange((1, WIDTH), (2, WIDTH), (16, WIDTH))})
