@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from trine.backends.cuda.choose import Choice, Chooser
 from trine.backends.cuda.compiler import compile_all, compile_kernel
 from trine.backends.cuda.groups import Group
 from trine.backends.cuda.kernel_cache import KernelCache, kernel_key
+from trine.backends.cuda.kernels import conv_gluon, gemm_gluon
 from trine.backends.cuda.kernels.gemm_launch import GemmTiles
 from trine.backends.cuda.kernels.gemv import FewRows
 from trine.backends.cuda.signature import group_signature
@@ -79,6 +81,32 @@ def test_another_architecture_says_what_suits_the_work(tmp_path: Path) -> None:
     remember(path, "sm_80", ONE_ROW, **{slow: 7.0})
     choice = chosen(chooser(path, "sm_80"))
     assert (choice.tactic, choice.latency_us) == ("triton gemv", 7.0), "the target's own timings come first"
+
+
+def test_groups_are_timed_while_others_compile() -> None:
+    said: list[str] = []
+    groups = [ONE_ROW, squeeze(128, 4, 2304, 96)]
+    asked = chooser(timer=Gpu(lambda launch: 1.0))
+    asked.choose({1: groups}, said.append)
+    numbers = [[int(each) for each in re.findall(r"\d+", text)] for text in said]
+    compiled = next(compiled for compiled, _, chosen, _ in numbers if chosen == 1)
+    assert compiled < numbers[-1][1], "the first was chosen when not all kernels were there"
+    assert numbers[-1] == [numbers[-1][1], numbers[-1][1], 2, 2]
+
+
+def test_an_older_triton_guesses_among_what_it_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for tactic in (*gemm_gluon.TACTICS, *conv_gluon.TACTICS):
+        monkeypatch.setattr(tactic, "compiles", False)
+    many = product(4096, 256, 512)
+    asked = Chooser(TARGETS["sm_90"], TuningCache(None, "", "sm_90"), KernelCache(tmp_path), processes=1)
+    assert chosen(asked, many).tactic == "triton gemm tma"
+    tactic = gemm_gluon.HopperGemm(True)
+    configuration = tactic.configurations(many, asked.target)[3]
+    at_hand = tactic.launches(many, configuration, asked.target)[0].kernel
+    asked.kernel_cache.put(kernel_key(at_hand, asked.target), Kernel("k", "k", b"", 1024, 384, (), 2))
+    quick = Chooser(asked.target, asked.cache, asked.kernel_cache, Gpu(lambda launch: 1.0), quick=True, processes=1)
+    choice = chosen(quick, many)
+    assert (choice.tactic, choice.configuration) == ("gluon gemm", configuration), "what is at hand serves"
 
 
 def test_no_room_to_time_anything_is_no_fault_of_the_kernels(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from trine.backends.cuda.compiler import compile_all
+from trine.backends.cuda.compiler import compile_all, compile_each
 from trine.backends.cuda.groups import Group
 from trine.backends.cuda.kernel_cache import KernelCache, kernel_key
 from trine.backends.cuda.registry import all_tactics
@@ -110,13 +112,12 @@ class Chooser:
             for group in groups:
                 distinct.setdefault(group_signature(group), group)
         ranked = {key: self._ranked(key, group) for key, group in distinct.items()}
-        self._compile(distinct, ranked, say)
-        best = {}
-        for number, (key, group) in enumerate(distinct.items(), 1):
-            say(f"choose kernels: {number} of {len(distinct)}")
-            best[key] = self._best(key, group, ranked[key])
-            if number % _SAVED_EVERY == 0:
-                self.cache.save()
+        best: dict[str, tuple[_Candidate, float | None]] = {}
+        with contextlib.closing(self._compiled_in_turn(distinct, ranked, say)) as turns:
+            for key in turns:
+                best[key] = self._best(key, distinct[key], ranked[key])
+                if len(best) % _SAVED_EVERY == 0:
+                    self.cache.save()
         self.cache.save()
         return {
             rows: [self._for_group(group, best[group_signature(group)]) for group in groups]
@@ -132,10 +133,13 @@ class Chooser:
         """What to look at: the best that is remembered, then what has not been timed yet."""
         found, reasons = [], []
         guesses: set[str] = set()
+        here = {tactic.name for tactic in all_tactics() if tactic.supports(group, self.target)}  # can be compiled
         for tactic in all_tactics(self.kernel_cache.folder is not None):
             support = tactic.supports(group, self.target)
             if support:
                 candidates = [_Candidate(tactic, each) for each in tactic.configurations(group, self.target)]
+                if tactic.name not in here:
+                    candidates = [candidate for candidate in candidates if self._at_hand(candidate, group)]
                 found += candidates
                 guesses |= {candidate.label() for candidate in candidates[: self.most]}
             else:
@@ -172,27 +176,44 @@ class Chooser:
         """What the cache calls a configuration that did not compile: another Triton may be able to."""
         return f"{label} with Triton {package_version('triton')}"
 
-    def _compile(
+    def _compiled_in_turn(
         self, distinct: Mapping[str, Group], ranked: Mapping[str, list[_Candidate]], say: Callable[[str], None]
-    ) -> None:
-        sources = []
+    ) -> Generator[str]:
+        """Each group when the kernels of all its candidates are there: some are timed while others compile."""
+        sources: dict[str, Any] = {}
+        missing: dict[str, set[str]] = {}
+        readers: dict[str, list[str]] = {}
         for key, group in distinct.items():
             wanted = ranked[key] if self.timer is not None else ranked[key][:1]  # more only if it does not compile
-            for candidate in wanted:
-                sources += [
-                    each.kernel for each in candidate.tactic.launches(group, candidate.configuration, self.target)
-                ]
-        self._compile_sources(sources, say)
+            kernels = {
+                kernel_key(launch.kernel, self.target): launch.kernel
+                for candidate in wanted
+                for launch in candidate.tactic.launches(group, candidate.configuration, self.target)
+            }
+            sources |= kernels
+            missing[key] = set(kernels)
+            for kernel in kernels:
+                readers.setdefault(kernel, []).append(key)
+        processes = self.processes
+        if processes is None and self.timer is not None:
+            processes = max(1, (os.cpu_count() or 1) - 1)  # one core for what launches and times
+        chosen = 0
+        results = compile_each(sources.values(), self.target, self.kernel_cache, processes)
+        for number, (kernel, result) in enumerate(results, 1):
+            self._keep(kernel, result)
+            for key in readers[kernel]:
+                missing[key].discard(kernel)
+                if not missing[key]:
+                    chosen += 1
+                    say(f"kernels: {number} of {len(sources)} compiled, chosen for {chosen} of {len(distinct)} groups")
+                    yield key
+            say(f"kernels: {number} of {len(sources)} compiled, chosen for {chosen} of {len(distinct)} groups")
 
-    def _compile_sources(self, sources: Sequence[Any], say: Callable[[str], None]) -> None:
-        def on_done(number: int, total: int) -> None:
-            say(f"compile kernels: {number} of {total}")
-
-        for key, result in compile_all(sources, self.target, self.kernel_cache, self.processes, on_done).items():
-            if isinstance(result, Kernel):
-                self.kernels[key] = result
-            else:
-                self.refusals.setdefault(key, []).append(result)
+    def _keep(self, key: str, result: Kernel | str) -> None:
+        if isinstance(result, Kernel):
+            self.kernels[key] = result
+        else:
+            self.refusals.setdefault(key, []).append(result)
 
     def _compiled(self, launches: Sequence[Launch]) -> list[Kernel] | None:
         keys = [kernel_key(launch.kernel, self.target) for launch in launches]
@@ -201,7 +222,10 @@ class Chooser:
         return [self.kernels[key] for key in keys]
 
     def _compiled_now(self, launches: Sequence[Launch]) -> list[Kernel] | None:
-        self._compile_sources([launch.kernel for launch in launches], lambda text: None)
+        for key, result in compile_all(
+            [launch.kernel for launch in launches], self.target, self.kernel_cache, self.processes
+        ).items():
+            self._keep(key, result)
         return self._compiled(launches)
 
     def _best(self, key: str, group: Group, ranked: Sequence[_Candidate]) -> tuple[_Candidate, float | None]:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from trine.backends.cuda.target import Target
 from trine.errors import BuildError, MissingDependencyError
 from trine.runtime.cuda.plan import Kernel
 
-__all__ = ["compile_all", "compile_kernel"]
+__all__ = ["compile_all", "compile_each", "compile_kernel"]
 
 _POINTER_BYTES = {"i32": "i32", "i64": "i64", "fp32": "fp32"}
 
@@ -136,32 +136,32 @@ def _cluster(metadata: Any) -> tuple[int, int, int]:
 
 
 def compile_all(
-    sources: Iterable[KernelSource],
-    target: Target,
-    cache: KernelCache,
-    processes: int | None = None,
-    on_done: Callable[[int, int], None] | None = None,
+    sources: Iterable[KernelSource], target: Target, cache: KernelCache, processes: int | None = None
 ) -> dict[str, Kernel | str]:
-    """Every kernel by its key, from the cache or compiled in several processes; the reason, as text, for those that
-    do not compile (too much shared memory for the target, say)."""
+    """What ``compile_each`` gives, when all of it is there."""
+    return dict(compile_each(sources, target, cache, processes))
+
+
+def compile_each(
+    sources: Iterable[KernelSource], target: Target, cache: KernelCache, processes: int | None = None
+) -> Iterator[tuple[str, Kernel | str]]:
+    """Every kernel with its key: those in the cache at once, others as they are compiled, in several processes, while
+    the caller does something else; the reason, as text, for those that do not compile (too much shared memory for the
+    target, say)."""
     wanted = {kernel_key(source, target): source for source in sources}
-    found: dict[str, Kernel | str] = {}
     jobs = {}
     for key, source in wanted.items():
         kernel = cache.get(key)
         if kernel is not None and kernel.shared_bytes <= target.shared_bytes:
-            found[key] = kernel
+            yield key, kernel
         else:
             jobs[key] = _job(source, target)
-    if not jobs:
-        return found
     processes = min(processes or os.cpu_count() or 1, len(jobs))
-    if processes == 1:
-        results: Iterable[tuple[str, Kernel | str]] = ((key, _run(job)) for key, job in jobs.items())
-        _collect(results, found, cache, len(jobs), on_done)
-    else:
-        _collect(_in_processes(jobs, processes), found, cache, len(jobs), on_done)
-    return found
+    compiled = _in_processes(jobs, processes) if processes > 1 else ((key, _run(job)) for key, job in jobs.items())
+    for key, result in compiled:
+        if isinstance(result, Kernel):
+            cache.put(key, result)
+        yield key, result
 
 
 def _in_processes(jobs: Mapping[str, _Job], processes: int) -> Iterator[tuple[str, Kernel | str]]:
@@ -174,16 +174,19 @@ def _in_processes(jobs: Mapping[str, _Job], processes: int) -> Iterator[tuple[st
         with concurrent.futures.ProcessPoolExecutor(min(processes, len(batch)), mp_context=context) as pool:
             with _empty_main_module():
                 futures = {pool.submit(_run, job): key for key, job in batch.items()}
-            for future in concurrent.futures.as_completed(futures):
-                key = futures[future]
-                try:
-                    result: Kernel | str = future.result()
-                except concurrent.futures.process.BrokenProcessPool:
-                    if not alone:
-                        continue  # this one, or one beside it: tried again, one at a time
-                    result = "the compiler crashed"
-                del left[key]
-                yield key, result
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    key = futures[future]
+                    try:
+                        result: Kernel | str = future.result()
+                    except concurrent.futures.process.BrokenProcessPool:
+                        if not alone:
+                            continue  # this one, or one beside it: tried again, one at a time
+                        result = "the compiler crashed"
+                    del left[key]
+                    yield key, result
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)  # whoever wanted the rest may have given up
         alone = True
 
 
@@ -196,21 +199,6 @@ def _empty_main_module() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
-
-
-def _collect(
-    results: Iterable[tuple[str, Kernel | str]],
-    found: dict[str, Kernel | str],
-    cache: KernelCache,
-    total: int,
-    on_done: Callable[[int, int], None] | None,
-) -> None:
-    for number, (key, result) in enumerate(results, 1):
-        found[key] = result
-        if isinstance(result, Kernel):
-            cache.put(key, result)
-        if on_done is not None:
-            on_done(number, total)
 
 
 def _job(source: KernelSource, target: Target) -> _Job:
