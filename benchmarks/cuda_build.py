@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,13 @@ def main() -> None:
     parser.add_argument("--model", default="resnet50")
     parser.add_argument("--kernels", default="", help="a folder of compiled kernels for the build with timings")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("trine", "torch.compile"), help="the other's results stay in the file")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "cuda_build.json")
     args = parser.parse_args()
     from cuda_peers import gpu_and_versions
 
-    results: dict[str, Any] = {**gpu_and_versions(), "model": args.model, "buckets": BUCKETS}
+    kept = json.loads(args.out.read_text()) if args.only and args.out.exists() else {}
+    results: dict[str, Any] = {**kept, **gpu_and_versions(), "model": args.model, "buckets": BUCKETS}
 
     def keep(name: str, value: Any) -> None:
         results[name] = value
@@ -106,14 +109,17 @@ def main() -> None:
         args.out.write_text(json.dumps(results, indent=1) + "\n")
 
     with tempfile.TemporaryDirectory() as folder:
-        first, second = str(Path(folder) / "tuned.trine"), str(Path(folder) / "warm.trine")
-        keep("shipped_timings", in_process(BUILD, args.model, folder + "/none", "shipped", args.kernels, second))
-        keep("trine_first_answer", [in_process(FIRST, second) for _ in range(args.rounds)])
-        keep("tuned", in_process(BUILD, args.model, folder, "fresh", folder + "/kernels", first))
-        keep("tuned_again", in_process(BUILD, args.model, folder, "fresh", folder + "/kernels", first))
-        cache = {"TORCHINDUCTOR_CACHE_DIR": folder + "/inductor"}
-        keep("compile_first_answer", in_process(COMPILED, args.model, **cache))
-        keep("compile_first_answer_cached", [in_process(COMPILED, args.model, **cache) for _ in range(2)])
+        if args.only != "torch.compile":
+            first, second = str(Path(folder) / "tuned.trine"), str(Path(folder) / "warm.trine")
+            keep("shipped_timings", in_process(BUILD, args.model, folder + "/none", "shipped", args.kernels, second))
+            keep("trine_first_answer", [in_process(FIRST, second) for _ in range(args.rounds)])
+            keep("tuned", in_process(BUILD, args.model, folder, "fresh", folder + "/kernels", first))
+            keep("tuned_again", in_process(BUILD, args.model, folder, "fresh", folder + "/kernels", first))
+            keep("trine_triton", version("triton"))
+        if args.only != "trine":
+            cache = {"TORCHINDUCTOR_CACHE_DIR": folder + "/inductor", "TRITON_CACHE_DIR": folder + "/triton"}
+            keep("compile_first_answer", in_process(COMPILED, args.model, **cache))
+            keep("compile_first_answer_cached", [in_process(COMPILED, args.model, **cache) for _ in range(2)])
 
 
 if __name__ == "__main__":
