@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from runtime.cuda.tensor_map_rules import check_tensor_map
 
 from trine.errors import DeviceLostError, DeviceMemoryError, InputError
 from trine.runtime.cuda.borrowed import CAPTURED
@@ -208,6 +209,7 @@ class RecordingDriver:
 
     def encode_tensor_map(self, description: Mapping[str, Any], address: int) -> bytes:
         self._note("encode_tensor_map", dict(description), address)
+        check_tensor_map(description, address)
         return address.to_bytes(8, "little") + bytes(120)
 
     def graph(self) -> Graph:

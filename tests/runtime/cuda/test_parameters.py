@@ -86,15 +86,15 @@ def test_a_tensor_map_is_followed_by_shape_and_strides():
     description = {
         "base": ["input", 0, 64],
         "dtype": "fp16",
-        "shape": [5, 6],
-        "strides": [6, 1],
-        "box": [2, 2],
+        "shape": [5, 8],
+        "strides": [16, 1],
+        "box": [2, 8],
         "swizzle": 0,
         "im2col": None,
     }
     values, driver = packed(("i32", 1), ("tensormap", description), ("fp32", 1.0))
     assert [len(value) for value in values] == [4, 128, 4, 4, 8, 8, 4]
-    assert values[2:6] == (struct.pack("<i", 5), struct.pack("<i", 6), struct.pack("<q", 6), struct.pack("<q", 1))
+    assert values[2:6] == (struct.pack("<i", 5), struct.pack("<i", 8), struct.pack("<q", 16), struct.pack("<q", 1))
     assert driver.calls == [("encode_tensor_map", description, (3 << 20) + 64)]
 
 

@@ -9,6 +9,8 @@ from trine.backends.cuda.tactic import TensorMap
 
 __all__ = ["tensor_map_record"]
 
+_STEP_BYTES = 16  # cuTensorMapEncodeTiled: strides are multiples of it
+
 
 def tensor_map_record(argument: TensorMap, base: tuple[Any, ...]) -> dict[str, Any]:
     """What LaunchRecord says of a descriptor whose view begins at ``base``."""
@@ -19,7 +21,8 @@ def tensor_map_record(argument: TensorMap, base: tuple[Any, ...]) -> dict[str, A
         "base": list(base),
         "dtype": view.dtype,
         "shape": list(view.shape),
-        "strides": list(view.strides),
+        # Of an axis of length 1 no step is taken; the driver looks at it all the same.
+        "strides": [_allowed(s, view.dtype) if n == 1 else s for n, s in zip(view.shape, view.strides, strict=True)],
         "box": list(argument.box),
         # Triton's shared layouts: the widest swizzle that the tile's rows fill.
         "swizzle": next((width for width in (128, 64, 32) if inner >= width), 0),
@@ -33,3 +36,8 @@ def tensor_map_record(argument: TensorMap, base: tuple[Any, ...]) -> dict[str, A
             "steps": list(argument.steps or [1] * len(view.shape)),
         },
     }
+
+
+def _allowed(stride: int, dtype: str) -> int:
+    step = _STEP_BYTES // ITEM_BYTES[dtype]
+    return max(-(-stride // step), 1) * step
