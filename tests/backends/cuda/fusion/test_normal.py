@@ -168,3 +168,15 @@ def test_a_layer_with_a_bias(precision: str) -> None:
     )
     found = agrees(proto, precision=precision, tolerance=budget_for(precision))
     assert kinds(found) == {"RowStatistics": 1, "Gemm": 2}
+
+
+def test_a_scale_that_a_pass_has_moved_into_the_weights() -> None:
+    body = "t = LayerNormalization<axis=-1>(x, s, b)\nm = MatMul(t, w)\ny = Add(m, c)"
+    arrays = {"s": RANDOM.uniform(0.2, 2, 24), "b": RANDOM.standard_normal(24), "c": RANDOM.standard_normal(32)}
+    arrays["w"] = RANDOM.standard_normal((24, 32)) / 5
+    proto = build(
+        "float[n,5,24] x", "float y", body, **{name: each.astype(np.float32) for name, each in arrays.items()}
+    )
+    for passes, wanted in ((False, "LayerNorm"), (True, "RowStatistics")):
+        found = agrees(proto, precision="fp16", passes=passes, tolerance=budget_for("fp16"))
+        assert kinds(found) == {wanted: 1, "Gemm": 1}
