@@ -18,6 +18,7 @@ from trine.passes.fold_affine import FoldAffine
 from trine.passes.fold_batch_norm import FoldBatchNorm
 from trine.passes.fold_constants import FoldConstants
 from trine.passes.fold_matmul_scale import FoldMatMulScale
+from trine.passes.fold_norm_scale import FoldNormScale
 from trine.passes.fuse_pad import FusePad
 from trine.passes.inline_functions import InlineFunctions
 from trine.passes.lift_constants import LiftConstants
@@ -58,6 +59,7 @@ DEFAULT_PASSES: tuple[ir.passes.InPlacePass, ...] = (
     FoldBatchNorm(),  # before FoldAffine, which takes what follows the folded convolution
     FoldAffine(),
     FoldMatMulScale(),
+    FoldNormScale(),  # after CanonicaliseMatMul, which would not see a bias that it adds
     SpellOutAttention(),  # after all that recognise: what they see is one operator until here
     CancelTransposes(),  # again: the keys' Transpose meets the one that split the heads
     RemoveDeadNodes(),  # last

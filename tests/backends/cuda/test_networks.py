@@ -21,6 +21,7 @@ from backends.cuda.placed import first_scratch, run_apart_and_placed
 from torch import nn
 
 from trine.backends.cuda import reference
+from trine.backends.cuda.fusion import normal
 from trine.backends.cuda.groups import Attention, Conv, ConvGemm, Gemm, Group, View
 from trine.backends.cuda.lowering import lower
 from trine.backends.cuda.memory_plan import plan_memory
@@ -262,6 +263,20 @@ def test_small_networks(name: str, precision: str) -> None:
     wanted = SMALL[name][2]
     assert found == wanted or not wanted
     if HAS_TRITON and precision != "tf32":  # whose groups are those of fp32
+        check_plan(name, precision)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize(("name", "products"), [("vit", 4), ("convnext", 4)])
+def test_products_that_normalise_their_sums(
+    name: str, products: int, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with large batches, see fuse_normal. What stays: norms whose pixels are then chosen, convolved or averaged."""
+    monkeypatch.setattr(normal, "LEAST_BYTES", 0)
+    found = check(name, precision)
+    wanted = SMALL[name][2]
+    assert found == {**wanted, "LayerNorm": wanted["LayerNorm"] - products, "RowStatistics": products}
+    if HAS_TRITON:
         check_plan(name, precision)
 
 

@@ -28,11 +28,13 @@ __all__ = [
     "Gemm",
     "Group",
     "LayerNorm",
+    "Normal",
     "Pointwise",
     "Pool",
     "Prologue",
     "Recurrence",
     "Reduce",
+    "RowStatistics",
     "Softmax",
     "SqueezeExcite",
     "View",
@@ -139,6 +141,17 @@ class Epilogue:
     act_after: Activation = NO_ACTIVATION
 
 
+@dataclass(frozen=True)
+class Normal:
+    """What makes of sums over x those over LayerNorm(x): ``rstd[m] * (sum - mean[m] * sums[n])``, before the epilogue.
+
+    statistics: (M, 2) fp32, as RowStatistics writes them; sums: (N,) fp32, of each row of the right operand.
+    """
+
+    statistics: View
+    sums: View
+
+
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Base of all groups. ``y`` is the output; ``name`` the ONNX nodes that it came from, for people."""
@@ -215,16 +228,18 @@ class DepthwiseConv(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class Gemm(Group):
-    """``y = epilogue(prologue(a) @ b.T)``: a (..., M, K), b (..., N, K), y (..., M, N), zero to two batch axes.
+    """``y = epilogue(normal(prologue(a) @ b.T))``: a (..., M, K), b (..., N, K), y (..., M, N), zero to two batch axes.
 
     K is contiguous in a. Either K or N is contiguous in b. Prologue scales of shape (images, K) belong to
-    ``rows_per_image`` consecutive rows each. A residual or bias as in Epilogue, bias (N,).
+    ``rows_per_image`` consecutive rows each. A residual or bias as in Epilogue, bias (N,). ``normal``: without batch
+    axes or a prologue only.
     """
 
     a: View
     b: View
     rows_per_image: int = 1
     prologue: Prologue | None = None
+    normal: Normal | None = None
     epilogue: Epilogue = Epilogue()
 
 
@@ -269,6 +284,15 @@ class LayerNorm(Group):
     def written(self) -> list[View]:
         """See Group."""
         return [self.y] if self.total is None else [self.y, self.total]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowStatistics(Group):
+    """What LayerNorm needs to know of each row of x (rows, n): y (rows, 2) fp32, the mean and
+    ``1 / sqrt(var + epsilon)``."""
+
+    x: View
+    epsilon: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,7 +414,7 @@ def _views(node: Any) -> list[View]:
         return [node]
     if isinstance(node, tuple):
         return [view for item in node for view in _views(item)]
-    if isinstance(node, Group | Prologue | Epilogue):
+    if isinstance(node, Group | Prologue | Normal | Epilogue):
         return [view for each in fields(node) for view in _views(getattr(node, each.name))]
     return []
 
@@ -401,6 +425,6 @@ def with_views(group: Any, change: Any) -> Any:
         return change(group)
     if isinstance(group, tuple):
         return tuple(with_views(item, change) for item in group)
-    if isinstance(group, Group | Prologue | Epilogue):
+    if isinstance(group, Group | Prologue | Normal | Epilogue):
         return replace(group, **{each.name: with_views(getattr(group, each.name), change) for each in fields(group)})
     return group

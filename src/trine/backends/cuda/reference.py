@@ -31,6 +31,7 @@ from trine.backends.cuda.groups import (
     Prologue,
     Recurrence,
     Reduce,
+    RowStatistics,
     Softmax,
     SqueezeExcite,
     View,
@@ -246,7 +247,11 @@ def _depthwise(group: DepthwiseConv, memory: Memory) -> None:
 def _gemm(group: Gemm, memory: Memory) -> None:
     a = _before(group.prologue, memory.read(group.a), group.a, group.rows_per_image, memory)
     b = memory.read(group.b)
-    memory.write(group.y, _after(group.epilogue, np.matmul(a, np.swapaxes(b, -1, -2)), memory))
+    total = np.matmul(a, np.swapaxes(b, -1, -2))
+    if group.normal is not None:
+        mean, scale = np.split(memory.read(group.normal.statistics), 2, axis=1)
+        total = (total - mean * memory.read(group.normal.sums)) * scale
+    memory.write(group.y, _after(group.epilogue, total, memory))
 
 
 def _pool(group: Pool, memory: Memory) -> None:
@@ -293,6 +298,13 @@ def _layer_norm(group: LayerNorm, memory: Memory) -> None:
     if group.bias is not None:
         x = x + memory.read(group.bias)
     memory.write(group.y, x)
+
+
+def _row_statistics(group: RowStatistics, memory: Memory) -> None:
+    x = memory.read(group.x)
+    mean = x.mean(axis=1, keepdims=True, dtype=np.float32)
+    variance = np.square(x - mean).mean(axis=1, keepdims=True, dtype=np.float32)
+    memory.write(group.y, np.concatenate([mean, 1 / np.sqrt(variance + np.float32(group.epsilon))], axis=1))
 
 
 def _softmax(group: Softmax, memory: Memory) -> None:
@@ -375,6 +387,7 @@ _MEANINGS: dict[type[Group], Callable[[Any, Memory], None]] = {
     Pool: _pool,
     Reduce: _reduce,
     LayerNorm: _layer_norm,
+    RowStatistics: _row_statistics,
     Softmax: _softmax,
     Attention: _attention,
     Recurrence: _recurrence,

@@ -7,7 +7,7 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from trine.backends.cuda.groups import Activation, Epilogue, Expr, Group, Prologue, View
+from trine.backends.cuda.groups import Activation, Epilogue, Expr, Gemm, Group, Normal, Prologue, View
 
 __all__ = ["group_signature"]
 
@@ -21,9 +21,11 @@ def group_signature(group: Group) -> str:
 def _described(node: Any) -> Any:
     if isinstance(node, View):
         return [node.dtype, node.shape, node.strides, node.offset % 8, node.buffer.kind]
-    if isinstance(node, Group | Prologue | Epilogue | Activation | Expr):
-        left_out = "name" if isinstance(node, Group) else ""  # an activation's says which it is
-        return {each.name: _described(getattr(node, each.name)) for each in fields(node) if each.name != left_out}
+    if isinstance(node, Group | Prologue | Normal | Epilogue | Activation | Expr):
+        left_out = {"name"} if isinstance(node, Group) else set()  # an activation's says which it is
+        if isinstance(node, Gemm) and node.normal is None:
+            left_out.add("normal")  # products without it have the signature that they had before there was any
+        return {each.name: _described(getattr(node, each.name)) for each in fields(node) if each.name not in left_out}
     if isinstance(node, tuple):
         return [_described(item) for item in node]
     return node

@@ -16,6 +16,7 @@ from trine.backends.cuda.groups import (
     Buffer,
     Epilogue,
     Gemm,
+    Normal,
     Prologue,
     View,
     contiguous_strides,
@@ -92,6 +93,14 @@ def before(group: Gemm, images: int = 0, shift: bool = True) -> Gemm:
     return replace(group, prologue=prologue, rows_per_image=rows // images if images else 1)
 
 
+def normalised(group: Gemm) -> Gemm:
+    """Sums over rows that are normalised after they are summed."""
+    rows, columns = group.y.shape
+    return replace(
+        group, normal=Normal(dense("statistics", "fp32", (rows, 2)), dense("sums", "fp32", (columns,), "weight"))
+    )
+
+
 def strided() -> Gemm:
     """Heads between each other: (batch, head, row, channel) views of (batch, row, head, channel) memory."""
     group = product(9, 16, 24, (2, 3), bias=False)
@@ -126,6 +135,10 @@ GROUPS = {
     "scale of two images in a tile": (before(product(60, 24, 40), 3), tile(16, 16, 32)),
     "scale of many images in a tile": (before(product(60, 24, 40), 12), tile(16, 16, 32)),
     "scale, split": (before(product(60, 24, 128), 3, shift=False), tile(16, 32, 32, 2)),
+    "normalised": (normalised(product(70, 48, 64)), tile(32, 16, 32)),
+    "normalised, odd": (normalised(product(37, 29, 45, residual=True, gap=8)), tile(32, 32, 32)),
+    "normalised, nothing after": (normalised(product(20, 40, 24, bias=False, b_turned=True)), tile(16, 32, 32)),
+    "normalised, split": (normalised(product(20, 40, 256)), tile(16, 32, 32, 4)),
     "fp32": (product(40, 24, 48, dtype="fp32", residual=True), tile(16, 16, 16)),
     "one row": (product(1, 100, 200, residual=True), tile(16, 32, 64, 2)),
     "five rows": (product(5, 37, 75, residual=True, gap=8), tile(16, 32, 64)),
@@ -219,12 +232,27 @@ def test_refusals_carry_reasons() -> None:
     assert ROWS.supports(group, SM90).reasons == ("batch axes (2,); wanted none", "9 rows; at most 8")
 
 
+def test_normalisation_is_refused_with_reasons() -> None:
+    plain = normalised(product(8, 64, 64))
+    assert ROWS.supports(plain, SM90).reasons == ("a normalisation of the sums; wanted none",)
+    assert TMA.supports(normalised(product(64, 64, 64)), SM90).reasons == ("a normalisation of the sums; wanted none",)
+    assert plain.normal is not None
+    wrong = replace(plain.normal, statistics=dense("s", "fp16", (8, 2)), sums=dense("sums", "fp32", (64, 2)))
+    wrong = replace(wrong, sums=replace(wrong.sums, shape=(64,), strides=(2,)))
+    assert TILES.supports(replace(before(plain), normal=wrong), SM90).reasons == (
+        "statistics: fp16 with strides (2, 1); wanted fp32, side by side",
+        "sums: fp32 with strides (2,); wanted fp32, side by side",
+        "a normalisation with a prologue or batch axes; wanted neither",
+    )
+
+
 LARGE = {
     "many rows": product(128 * 196, 1024, 256, residual=True),
     "narrow": product(128 * 3136, 64, 64),
     "24 columns of 72": product(128 * 3136, 24, 72, residual=True),
     "transformer": product(32 * 197, 3072, 768),
     "scale": before(product(32 * 196, 112, 672, residual=True), 32, shift=False),
+    "normalised": normalised(product(32 * 197, 3072, 768)),
     "heads": product(197, 197, 64, (32, 12), bias=False),
     "heads, b turned": product(197, 64, 197, (32, 12), bias=False, b_turned=True),
     "49 rows": product(49, 2048, 512, residual=True),
@@ -251,7 +279,7 @@ def test_few_rows_may_fill_the_gpu(name: str) -> None:
     assert any(each["split_k"] > 1 for each in found)
 
 
-@pytest.mark.parametrize("name", ["many rows", "scale", "16 rows"])
+@pytest.mark.parametrize("name", ["many rows", "scale", "normalised", "16 rows"])
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: t.name)
 def test_compiles(name: str, target: Any) -> None:
     assert all(kernel.cubin for kernel in compile_group(TILES, LARGE[name], target))

@@ -14,7 +14,7 @@ from backends.cuda.interpret import Memory, ReferenceMemory
 from backends.cuda.kernels.test_conv import convolution, dense
 
 from trine.backends.cuda import reference
-from trine.backends.cuda.groups import Activation, Conv, Epilogue, Gemm, Group
+from trine.backends.cuda.groups import Activation, Conv, Epilogue, Gemm, Group, Normal
 from trine.backends.cuda.kernels.conv_gluon import HopperConv
 from trine.backends.cuda.kernels.gemm_gluon import HopperGemm
 from trine.backends.cuda.tactic import TensorMap
@@ -51,7 +51,9 @@ def play_group(tactic: Any, group: Any, configuration: Any, seed: int, programs:
     memory = Memory()
     views = [group.x, group.w] if isinstance(group, Conv) else [group.a, group.b]
     epilogue = group.epilogue
-    for view in (*views, epilogue.bias, epilogue.residual):
+    normal = getattr(group, "normal", None)
+    vectors = {} if normal is None else {"statistics": normal.statistics, "sums": normal.sums}
+    for view in (*views, *vectors.values(), epilogue.bias, epilogue.residual):
         if view is not None:
             memory.put(view, rng.normal(size=view.shape))
     memory.put(group.y, np.full(group.y.shape, np.nan))
@@ -63,6 +65,7 @@ def play_group(tactic: Any, group: Any, configuration: Any, seed: int, programs:
         arrays["residual"] = memory.get(epilogue.residual).reshape(y.shape)
     if epilogue.bias is not None:
         arrays["bias"] = memory.get(epilogue.bias)
+    arrays |= {name: memory.get(view).reshape(-1) for name, view in vectors.items()}
     play(launch, arrays, seed)
     reference.run_group(group, ReferenceMemory(memory))
     wanted = memory.get(group.y).reshape(y.shape)
@@ -101,6 +104,20 @@ def test_matrices(together: bool, resident: bool, residual: bool, products: int,
         play_group(GEMM, group, configuration, seed, programs=2 + seed)
 
 
+def normalised(m: int, n: int, k: int, residual: bool = False) -> Gemm:
+    normal = Normal(dense("statistics", "fp32", (m, 2)), dense("sums", "fp32", (n,), "weight"))
+    return replace(matrices(m, n, k, residual), normal=normal)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+def test_normalised_sums(together: bool, residual: bool) -> None:
+    group = normalised(430, 72, 296, residual)
+    play_group(GEMM, group, tile(64, 64, 64, together), seed=0, programs=2)
+    bare = replace(group, epilogue=Epilogue())
+    play_group(GEMM, bare, tile(64, 64, 64, together, resident=True), seed=1, programs=3)
+
+
 def test_matrices_are_refused_with_reasons() -> None:
     group = matrices(200, 70, 88)
     group = replace(group, b=dense("b", "fp16", (88, 70)), y=dense("y", "fp32", (200, 70)))
@@ -133,6 +150,7 @@ LARGE: dict[str, Conv | Gemm] = {
     "3x3 in 96, bf16": convolution((16, 14, 14, 96), (96, 3, 3), pads=ONES, residual=True, dtype="bf16"),
     "matrices": matrices(25216, 3072, 768),
     "matrices, residual": matrices(401408, 256, 64, residual=True),
+    "matrices, normalised": normalised(25216, 3072, 768),
 }
 needs_im2col = pytest.mark.skipif(not HopperConv().compiles, reason="needs Triton 3.8")
 
@@ -159,7 +177,7 @@ def _check(group: Group, configuration: Any, kernels: list[Any]) -> None:
 
 
 @needs_im2col
-@pytest.mark.parametrize("name", ["3x3", "matrices, residual"])
+@pytest.mark.parametrize("name", ["3x3", "matrices, residual", "matrices, normalised"])
 def test_compiles(name: str) -> None:
     group = LARGE[name]
     tactic = tactic_of(group)

@@ -20,6 +20,7 @@ from trine.backends.cuda.groups import (
     LayerNorm,
     Pool,
     Reduce,
+    RowStatistics,
     Softmax,
     SqueezeExcite,
     View,
@@ -29,6 +30,7 @@ from trine.backends.cuda.kernels.layer_norm import LayerNormRows
 from trine.backends.cuda.kernels.layer_norm_long import LayerNormLong
 from trine.backends.cuda.kernels.pool import PoolRows
 from trine.backends.cuda.kernels.reduce import ReduceTiles
+from trine.backends.cuda.kernels.row_statistics import StatisticsOfRows
 from trine.backends.cuda.kernels.softmax import SoftmaxRows
 from trine.backends.cuda.kernels.squeeze_excite import SqueezeExciteImages
 from trine.backends.cuda.target import TARGETS
@@ -38,6 +40,7 @@ TACTICS = {
     Pool: PoolRows(),
     Reduce: ReduceTiles(),
     LayerNorm: LayerNormRows(),
+    RowStatistics: StatisticsOfRows(),
     Softmax: SoftmaxRows(),
     SqueezeExcite: SqueezeExciteImages(),
 }
@@ -95,6 +98,11 @@ def norm(
     )
 
 
+def statistics(rows: int, n: int, dtype: str = "fp16", gap: int = 0) -> RowStatistics:
+    x, y = dense("x", dtype, (rows, n), gap=gap), dense("y", "fp32", (rows, 2))
+    return RowStatistics(name="statistics", x=x, y=y, epsilon=1e-5)
+
+
 def squeeze(
     images: int, tiles: int, channels: int, hidden: int, dtype: str = "fp16", bias: bool = True
 ) -> SqueezeExcite:
@@ -136,6 +144,9 @@ GROUPS: dict[str, Group] = {
     "layer norm, residual": norm(4, 64, "fp32", residual=True),
     "layer norm, bare": norm(2, 33, "fp32", affine=False),
     "rms norm": norm(4, 64, rms=True),
+    "statistics": statistics(5, 96),
+    "statistics, odd": statistics(3, 100, "bf16", gap=4),
+    "statistics of fp32": statistics(9, 33, "fp32"),
     "softmax": Softmax(name="s", x=dense("x", "fp16", (5, 100)), y=dense("y", "fp16", (5, 100)), scale=0.3),
     "log softmax": Softmax(name="s", x=dense("x", "fp32", (3, 10)), y=dense("y", "fp32", (3, 10)), log=True),
     "squeeze-excite": squeeze(2, 4, 72, 24),
@@ -182,6 +193,23 @@ def test_programs_that_walk_over_rows(name: str) -> None:
     (launch,) = TACTICS[LayerNorm].launches(group, configuration, small)
     assert launch.grid == (4, 1, 1)
     check_group(TACTICS[LayerNorm], group, small, configuration, 4e-6, 4e-6)
+
+
+def test_programs_that_walk_over_rows_for_statistics() -> None:
+    group, tactic = statistics(70, 96), TACTICS[RowStatistics]
+    small = replace(SM90, multiprocessors=1)
+    configuration = {"rows": 2, "num_warps": 1, "walk": True}
+    (launch,) = tactic.launches(group, configuration, small)
+    assert launch.grid == (32, 1, 1)
+    check_group(tactic, group, small, configuration, 4e-6, 4e-6)
+    assert any("walk" in each for each in tactic.configurations(statistics(128 * 197, 768), SM90)[:8])
+    assert not any("walk" in each for each in tactic.configurations(group, SM90))
+
+
+def test_statistics_of_rows_whose_mean_is_large() -> None:
+    group = statistics(4, 500, "fp32")
+    x = (1e4 + np.random.default_rng(0).standard_normal((4, 500))).astype(np.float32)
+    check_group(TACTICS[RowStatistics], group, SM90, {"rows": 2, "num_warps": 2}, 2e-3, 2e-3, x=x)
 
 
 LONG: dict[str, LayerNorm] = {
@@ -238,6 +266,8 @@ def test_refusals_carry_reasons() -> None:
         pool("lp", (1, 8, 8, 8), (4, 4)): "'lp' pooling; wanted max or avg",
         reduction("mean", (2, 4, 8), "int32"): "x: int32; wanted fp16, bf16 or fp32",
         norm(1, 40000): "rows of 40000; at most 32768 fit in registers",
+        statistics(1, 40000): "rows of 40000; at most 32768 fit in registers",
+        replace(statistics(1, 8, "int32"), y=dense("y", "fp16", (1, 2))): "y: fp16; wanted fp32",
         squeeze(1, 1, 9000, 8): "9000 channels and 8 between; at most 8192 and 1024",
     }.items():
         assert text in TACTICS[type(group)].supports(group, SM90).reasons
@@ -250,6 +280,7 @@ REPRESENTATIVES: dict[str, Group] = {
     "global average": reduction("mean", (128, 49, 2048)),
     "max in parts": reduction("max", (1, 1 << 16, 64), "bf16"),
     "layer norm": norm(128 * 197, 768, residual=True),
+    "statistics": statistics(128 * 197, 768),
     "softmax": Softmax(name="s", x=dense("x", "fp16", (128, 1000)), y=dense("y", "fp32", (128, 1000))),
     "squeeze-excite": squeeze(1, 7, 1152, 48),
 }
@@ -257,6 +288,7 @@ MORE: dict[str, Group] = {
     **REPRESENTATIVES,
     "average of rows": reduction("mean", (4096, 3000, 1), "fp32"),
     "long layer norm": norm(64, 8192, "bf16"),
+    "long statistics": statistics(64, 32768, "bf16"),
     "large squeeze-excite": squeeze(128, 4, 2304, 144),
     "early squeeze-excite": squeeze(128, 196, 32, 8),
 }

@@ -12,6 +12,7 @@ from trine.backends.cuda.fusion.copies import merge_copies
 from trine.backends.cuda.fusion.epilogues import fuse_epilogues
 from trine.backends.cuda.fusion.flatten import turn_flattened_weights
 from trine.backends.cuda.fusion.gathers import fuse_gathers
+from trine.backends.cuda.fusion.normal import fuse_normal
 from trine.backends.cuda.fusion.program import Program
 from trine.backends.cuda.fusion.prologues import fuse_prologues, fuse_squeeze_excitation
 from trine.backends.cuda.fusion.space_to_depth import move_stride_into_channels
@@ -34,7 +35,8 @@ STEPS = (
     write_through,  # after all that asks for whole buffers
     move_stride_into_channels,  # before pad_stem, which takes the images that have no stride
     pad_stem,
-    fuse_bottlenecks,  # last: what it makes is taken by nothing else
+    fuse_bottlenecks,  # near the end: what it makes is taken by nothing else
+    fuse_normal,  # last: sums of weights are of those that the product is left with
 )
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: N803 - a kernel's constants are capitals
-"""The kernel of matrix products ``y = epilogue(prologue(a) @ b.T)``, in tiles on tensor cores; gemm_launch launches it.
+"""The kernel of matrix products ``y = epilogue(normal(prologue(a) @ b.T))``, in tiles; gemm_launch launches it.
 
 Sizes and strides are arguments, so that a network's layers share kernels. Triton has to know which powers of two divide
 them before it copies 16 bytes at a time; an argument can only be marked as a multiple of 16, and 24 or 40 channels are
@@ -23,6 +23,8 @@ def _finish(
     n,
     rows,
     columns,
+    statistics,
+    sums,
     bias,
     residual,
     y,
@@ -36,8 +38,13 @@ def _finish(
     AFTER_A: tl.constexpr,
     AFTER_B: tl.constexpr,
 ):
-    """The epilogue of a tile of fp32 sums for rows ``m`` and columns ``n``, and its store."""
+    """The normalisation and the epilogue of a tile of fp32 sums for rows ``m`` and columns ``n``, and its store."""
     inside = (m < rows)[:, None] & (n < columns)[None, :]
+    if statistics is not None:
+        mean = tl.load(statistics + 2 * m, mask=m < rows, other=0.0)
+        rstd = tl.load(statistics + 2 * m + 1, mask=m < rows, other=0.0)
+        total -= mean[:, None] * tl.load(sums + n, mask=n < columns, other=0.0)[None, :]
+        total *= rstd[:, None]
     if bias is not None:
         total += tl.load(bias + n, mask=n < columns, other=0.0).to(tl.float32)[None, :]
     total = activate(total, ACT, ACT_A, ACT_B)
@@ -55,6 +62,8 @@ def gemm(
     b,
     scale,
     shift,
+    statistics,
+    sums,
     bias,
     residual,
     y,
@@ -217,6 +226,8 @@ def gemm(
             n,
             rows,
             columns,
+            statistics,
+            sums,
             bias,
             residual,
             y,
@@ -235,6 +246,8 @@ def gemm(
 @triton.jit
 def gemm_sum(
     partial,
+    statistics,
+    sums,
     bias,
     residual,
     y,
@@ -275,6 +288,8 @@ def gemm_sum(
         n,
         rows,
         columns,
+        statistics,
+        sums,
         bias,
         residual,
         y,

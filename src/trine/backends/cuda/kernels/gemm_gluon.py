@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trine.backends.cuda.groups import Gemm, Group
+from trine.backends.cuda.kernels.gemm_operands import normal_refusals
 from trine.backends.cuda.kernels.hopper_launch import NO_WINDOW, hopper_launch, refusals, unfit
 from trine.backends.cuda.kernels.hopper_product import COMPILES
 from trine.backends.cuda.kernels.hopper_tiles import Product, hopper_tiles
@@ -34,6 +35,8 @@ class HopperGemm:
             reasons.append(f"{len(group.y.shape) - 2} batch axes; wanted none")
         if group.prologue is not None:
             reasons.append("a prologue; rows go from memory to the tensor cores untouched")
+        if group.normal is not None:
+            reasons += normal_refusals(group.normal)
         views = {"a": group.a, "b": group.b, "y": group.y, "residual": group.epilogue.residual}
         reasons += unfit(views, group.epilogue.bias)
         if group.y.shape[-2] >= 1 << 30:
@@ -45,7 +48,9 @@ class HopperGemm:
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:
         """See CudaTactic. block_m: rows of a warp group; together, resident: see the kernel; stages: of the ring."""
         assert isinstance(group, Gemm)
-        return hopper_tiles(_product(group), target)
+        tiles = hopper_tiles(_product(group), target)
+        # A thread of a wider tile has more sums of columns, beside the bias, than registers for them.
+        return tiles if group.normal is None else [each for each in tiles if each["block_n"] <= 128]
 
     def launches(self, group: Group, configuration: Mapping[str, Any], target: Target) -> Sequence[Launch]:
         """See CudaTactic."""
@@ -58,6 +63,7 @@ class HopperGemm:
             w=group.b,
             y=group.y,
             residual=group.epilogue.residual,
+            normal=group.normal,
             epilogue=group.epilogue,
             window=NO_WINDOW,
         )

@@ -53,6 +53,8 @@ class GemmTiles:
             "b": group.b,
             "scale": prologue.scale,
             "shift": prologue.shift,
+            "statistics": None if group.normal is None else group.normal.statistics,
+            "sums": None if group.normal is None else group.normal.sums,
             "bias": epilogue.bias,
             "residual": epilogue.residual,
             "y": group.y,
@@ -81,7 +83,7 @@ class GemmTiles:
             "GROUP_M": configuration["group_m"],
         }
         tiles = -(-rows // high) * -(-columns // wide) * math.prod(group.y.shape[:-2])
-        without = {"bias": None, "residual": None, "y": None, "partial": partial}
+        without = dict.fromkeys(("statistics", "sums", "bias", "residual", "y")) | {"partial": partial}
         first = operands | (without if split > 1 else {})
         warps, stages = configuration["num_warps"], configuration["num_stages"]
         launch = launch_of(gemm, (tiles, split, 1), first, constants, warps, stages)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from trine.backends.cuda.groups import Gemm, Group, Prologue
+from trine.backends.cuda.groups import Gemm, Group, Normal, Prologue
 from trine.backends.cuda.kernels.operands import activation_constants
 from trine.backends.cuda.tactic import Argument, Scalar
 
-__all__ = ["epilogue_constants", "in_units", "refusals"]
+__all__ = ["epilogue_constants", "in_units", "normal_refusals", "refusals"]
 
 _FLOATS = ("fp16", "bf16", "fp32")
 
@@ -41,8 +41,21 @@ def refusals(group: Group) -> list[str]:
     for vector in (prologue.scale, prologue.shift, group.epilogue.bias):
         if vector is not None and vector.strides[-1] != 1 and vector.shape[-1] != 1:
             reasons.append(f"a vector of stride {vector.strides[-1]}; wanted 1")
+    if group.normal is not None:
+        reasons += normal_refusals(group.normal)
+        if group.prologue is not None or len(group.y.shape) != 2:
+            reasons.append("a normalisation with a prologue or batch axes; wanted neither")
     if prologue.scale is not None and len(prologue.scale.shape) == 2 and len(group.y.shape) > 2:
         reasons.append("a scale of each image with batch axes; wanted either")
+    return reasons
+
+
+def normal_refusals(normal: Normal) -> list[str]:
+    """What of a normalisation no kernel takes."""
+    reasons = []
+    for name, view in {"statistics": normal.statistics, "sums": normal.sums}.items():
+        if view.dtype != "fp32" or not view.contiguous:
+            reasons.append(f"{name}: {view.dtype} with strides {view.strides}; wanted fp32, side by side")
     return reasons
 
 

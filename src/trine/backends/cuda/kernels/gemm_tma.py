@@ -117,6 +117,8 @@ class TmaGemm:
             reasons.append(f"batch axes {group.y.shape[:-2]}; wanted none")
         if group.prologue is not None:
             reasons.append("a prologue; rows go from memory to the tensor cores untouched")
+        if group.normal is not None:
+            reasons.append("a normalisation of the sums; wanted none")
         if group.y.shape[-2] < 64 or group.y.shape[-1] < 16:
             reasons.append(f"a result of {group.y.shape}; wanted 64 rows and 16 columns or more")
         for name, view in {"a": group.a, "b": group.b}.items():

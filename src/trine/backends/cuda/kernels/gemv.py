@@ -165,6 +165,8 @@ class FewRows:
                 reasons.append("b: products are not next to each other")
             if group.prologue is not None:
                 reasons.append("a prologue; wanted none")
+            if group.normal is not None:
+                reasons.append("a normalisation of the sums; wanted none")
         return Support(tuple(reasons))
 
     def configurations(self, group: Group, target: Target) -> Sequence[Mapping[str, Any]]:

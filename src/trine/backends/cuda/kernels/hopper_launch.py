@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trine.backends.cuda.groups import Epilogue, View
+from trine.backends.cuda.groups import Epilogue, Normal, View
 from trine.backends.cuda.kernels.hopper_product import hopper_product
 from trine.backends.cuda.kernels.hopper_tiles import Product
 from trine.backends.cuda.kernels.operands import activation_constants
@@ -58,6 +58,7 @@ def hopper_launch(
     residual: View | None,
     epilogue: Epilogue,
     window: Mapping[str, int],
+    normal: Normal | None = None,
 ) -> Launch:
     """``w``, ``y`` and ``residual`` as matrices; ``x`` as the kernel has it, for tiles of the configuration."""
     high, wide, deep = (configuration[name] for name in ("block_m", "block_n", "block_k"))
@@ -66,13 +67,17 @@ def hopper_launch(
     programs = min(tiles, target.multiprocessors)
     if configuration["resident"]:
         programs = max(blocks_n, programs // blocks_n * blocks_n)
-    bias = epilogue.bias
+    vectors = {
+        "statistics": None if normal is None else normal.statistics,
+        "sums": None if normal is None else normal.sums,
+        "bias": epilogue.bias,
+    }
     x_type = ("tensordesc", "") if x.im2col is None else ("tensordesc_im2col", ",input_rank=4")
     operands: dict[str, tuple[str, Argument] | None] = {
         "x": (_descriptor(x_type[0], x.view.dtype, high, deep, x_type[1]), x),
         "w": (_descriptor("tensordesc", w.dtype, wide, deep), TensorMap(w, (wide, deep))),
         "residual": None if residual is None else _tile(residual, high, wide),
-        "bias": None if bias is None else ("*fp32", Pointer(bias)),
+        **{name: None if view is None else ("*fp32", Pointer(view)) for name, view in vectors.items()},
         "y": _tile(y, high, wide),
     }
     steps = -(-product.products // deep)
@@ -96,7 +101,7 @@ def hopper_launch(
         {name: "constexpr" if name in constants else given[name][0] for name in names},
         constants,
         num_warps=4,
-        divisible=("bias",) if bias is not None and bias.offset % 4 == 0 else (),
+        divisible=tuple(name for name, view in vectors.items() if view is not None and view.offset % 4 == 0),
         # Three warp groups share 65536 registers: 240 a thread for those that multiply, 24 for the one that loads.
         options={"maxnreg": 168},
         gluon=True,

@@ -128,6 +128,8 @@ def _produce(
 @gluon.jit
 def _consume(
     which: gl.constexpr,
+    statistics,
+    sums,
     bias,
     y,
     a,
@@ -178,6 +180,11 @@ def _consume(
             # A parity tells neighbouring rounds of the buffers apart, no more: before this tile's steps, the other
             # group has to be through with those of the tile before.
             mbarrier.wait(order.index(which), (turn & 1) ^ (1 - which))
+        if statistics is not None:
+            # Two numbers of each row, on their way while the products are summed.
+            m = tile // blocks_n * tile_m + half * BLOCK_M + gl.arange(0, BLOCK_M, layout=gl.SliceLayout(1, layout))
+            mean = gl.load(statistics + 2 * m, mask=m < rows, other=0.0)
+            rstd = gl.load(statistics + 2 * m + 1, mask=m < rows, other=0.0)
         total = gl.zeros((BLOCK_M, BLOCK_N), gl.float32, layout=layout)
         before = 0
         for step in range(steps):
@@ -197,6 +204,10 @@ def _consume(
         count += skipped
         first = tile // blocks_n * tile_m + half * BLOCK_M
         first_k = tile % blocks_n * BLOCK_N
+        if statistics is not None:
+            k = first_k + gl.arange(0, BLOCK_N, layout=gl.SliceLayout(0, layout))
+            total -= mean[:, None] * gl.load(sums + k, mask=k < columns, other=0.0)[None, :]
+            total *= rstd[:, None]
         if bias is not None:
             k = first_k + gl.arange(0, BLOCK_N, layout=gl.SliceLayout(0, layout))
             total += gl.load(bias + k, mask=k < columns, other=0.0)[None, :]
@@ -222,6 +233,8 @@ def hopper_product(
     x,
     w,
     residual,
+    statistics,
+    sums,
     bias,
     y,
     rows,
@@ -257,6 +270,7 @@ def hopper_product(
 
     x: im2col descriptor of (N, H, W, channels), tiles BLOCK_M x BLOCK_K, or where MATRIX, a plain one of (rows, any);
     w: of (columns, R * filter_w * channels), BLOCK_N x BLOCK_K; residual and y: of (rows, columns), BLOCK_M x BLOCK_N.
+    statistics, sums: where given, of a matrix's rows and of w's, see groups.Normal.
     steps: how often BLOCK_K fits into the products, rounded up. TOGETHER: both warp groups work on one tile of
     2 * BLOCK_M rows and share its weights; otherwise each has tiles of its own, in turn. HELD: 0, or equal to steps: a
     program's weights stay in shared memory, as its channels are the same for all of its tiles.
@@ -288,6 +302,8 @@ def hopper_product(
                 _consume,
                 (
                     0,
+                    statistics,
+                    sums,
                     bias,
                     y,
                     a,
@@ -320,6 +336,8 @@ def hopper_product(
                 _consume,
                 (
                     1,
+                    statistics,
+                    sums,
                     bias,
                     y,
                     a,
