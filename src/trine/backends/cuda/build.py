@@ -137,6 +137,7 @@ class _Recorder:
     _weights: list[bytes] = field(default_factory=list)
     _weight_offset: dict[bytes, int] = field(default_factory=dict)
     _of_buffer: dict[Buffer, int] = field(default_factory=dict)
+    _of_array: dict[int, tuple[int, np.ndarray[Any, Any]]] = field(default_factory=dict)
     _weight_end: int = 0
 
     def bucket(self, rows: int, lowered: Lowered, choices: Sequence[Choice]) -> Bucket:
@@ -209,14 +210,19 @@ class _Recorder:
         """Where a weight lies in the blob. Buckets have the same weights: equal bytes are kept once."""
         if buffer not in self._of_buffer:
             assert buffer.data is not None, buffer.name
-            data = np.ascontiguousarray(buffer.data).tobytes()
-            digest = hashlib.blake2b(data, digest_size=16).digest()
-            if digest not in self._weight_offset:
-                self._weight_offset[digest] = self._weight_end
-                self._weights.append(data)
-                self._weight_end += -(-len(data) // WEIGHT_ALIGNMENT) * WEIGHT_ALIGNMENT
-            self._of_buffer[buffer] = self._weight_offset[digest]
+            if id(buffer.data) not in self._of_array:
+                self._of_array[id(buffer.data)] = self._place(buffer.data), buffer.data
+            self._of_buffer[buffer] = self._of_array[id(buffer.data)][0]
         return self._of_buffer[buffer]
+
+    def _place(self, array: np.ndarray[Any, Any]) -> int:
+        data = np.ascontiguousarray(array).tobytes()
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        if digest not in self._weight_offset:
+            self._weight_offset[digest] = self._weight_end
+            self._weights.append(data)
+            self._weight_end += -(-len(data) // WEIGHT_ALIGNMENT) * WEIGHT_ALIGNMENT
+        return self._weight_offset[digest]
 
     def weight_bytes(self) -> bytes:
         """All weights, each on a multiple of 256 bytes."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from trine.backends.cuda.choose import Chooser
 from trine.backends.cuda.cpu_group import CpuGroup
-from trine.backends.cuda.lowering import Lowered, lower
+from trine.backends.cuda.lowering import Lowered, Weights, lower
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
 
@@ -30,13 +30,21 @@ def lower_buckets(
     fused in other ways, all is lowered and asked again.
     """
     refused: dict[str, str] = {}
+    weights = Weights()
     while True:
         lowered = {}
         more: dict[str, str] = {}
         for count in rows:
             say(f"lower for {count} rows")
             made = lower(
-                graph, count, tuple(inputs), tuple(outputs), precision, cpu_fallback=cpu_fallback, refused=refused
+                graph,
+                count,
+                tuple(inputs),
+                tuple(outputs),
+                precision,
+                cpu_fallback=cpu_fallback,
+                refused=refused,
+                weights=weights,
             )
             lowered[count] = made
             for group in made.groups if cpu_fallback else ():

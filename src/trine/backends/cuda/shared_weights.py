@@ -34,15 +34,14 @@ def share_weights(plan: CudaPlan, graph: PortableGraph) -> tuple[CudaPlan, Porta
     whole = np.frombuffer(memoryview(plan.weights).cast("B"), np.uint8)
     if plan.shared or whole.nbytes % WEIGHT_ALIGNMENT or not whole.nbytes:
         return plan, graph
-    places: dict[bytes, list[int]] = defaultdict(list)
-    firsts = np.ascontiguousarray(whole.reshape(-1, WEIGHT_ALIGNMENT)[:, :_KEY])
-    for index, key in enumerate(firsts.view(f"V{_KEY}").ravel().tolist()):
-        if len(places[key]) < _MAX_PLACES:
-            places[key].append(index * WEIGHT_ALIGNMENT)
+    narrow = _NARROW.get(plan.precision)
+    arrays = (_rounded(weight, narrow) for weight in graph.weights)  # one at a time, and again below
+    places = _places(whole, {key for array in arrays if array is not None for *_, key in _arranged(array)})
     taken = np.zeros(whole.nbytes // WEIGHT_ALIGNMENT, bool)
     shared, weights = [], []
     for weight in graph.weights:
-        found = _find(weight, _NARROW.get(plan.precision), whole, places, taken)
+        array = _rounded(weight, narrow)
+        found = None if array is None else _find(weight, array, narrow, whole, places, taken)
         weights.append(weight if found is None else found[0])
         shared += [] if found is None else [found[1]]
     shared.sort(key=lambda each: each.offset)
@@ -51,19 +50,40 @@ def share_weights(plan: CudaPlan, graph: PortableGraph) -> tuple[CudaPlan, Porta
     return replace(plan, weights=rest, shared=tuple(shared)), PortableGraph(_with_casts(graph, renamed), tuple(weights))
 
 
-def _find(
-    weight: Weight, narrow: DataType | None, whole: np.ndarray, places: dict[bytes, list[int]], taken: np.ndarray
-) -> tuple[Weight, SharedWeight] | None:
-    """The weight as it is to be stored, and where the plan has it."""
+def _rounded(weight: Weight, narrow: DataType | None) -> np.ndarray | None:
+    """As it would be stored; None if it is not worth it."""
     if weight.dtype is not DataType.FLOAT32 or len(weight.shape) > 5:
         return None
     array = weight.array
     if narrow is not None:
         with np.errstate(over="ignore"):
             array = array.astype(narrow.numpy)
-    if array.nbytes < _LEAST_BYTES:
-        return None
-    for shape, axes, offset in _candidates(array, places):
+    return array if array.nbytes >= _LEAST_BYTES else None
+
+
+def _places(whole: np.ndarray, keys: set[bytes]) -> dict[bytes, list[int]]:
+    """Where the plan has one of ``keys``, which are the first bytes of what is looked for."""
+    firsts = np.ascontiguousarray(whole.reshape(-1, WEIGHT_ALIGNMENT)[:, :_KEY])
+    beginnings = np.array([key[:8] for key in keys], "V8").view(np.uint64)
+    likely = np.flatnonzero(np.isin(firsts[:, :8].copy().view(np.uint64)[:, 0], beginnings))
+    places: dict[bytes, list[int]] = defaultdict(list)
+    for index in likely.tolist():
+        key = firsts[index].tobytes()
+        if len(places[key]) < _MAX_PLACES:
+            places[key].append(index * WEIGHT_ALIGNMENT)
+    return places
+
+
+def _find(
+    weight: Weight,
+    array: np.ndarray,
+    narrow: DataType | None,
+    whole: np.ndarray,
+    places: dict[bytes, list[int]],
+    taken: np.ndarray,
+) -> tuple[Weight, SharedWeight] | None:
+    """The weight as it is to be stored, and where the plan has it. ``array``: as it is stored."""
+    for shape, axes, offset in ((s, a, offset) for s, a, key in _arranged(array) for offset in places.get(key, ())):
         blocks = slice(offset // WEIGHT_ALIGNMENT, -(-(offset + array.nbytes) // WEIGHT_ALIGNMENT))
         if offset + array.nbytes > whole.nbytes or taken[blocks].any():
             continue
@@ -76,17 +96,13 @@ def _find(
     return None
 
 
-def _candidates(
-    array: np.ndarray, places: dict[bytes, list[int]]
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], int]]:
-    """Shapes, orders of the axes, and offsets at which the plan has the first numbers in that order."""
+def _arranged(array: np.ndarray) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], bytes]]:
+    """Shapes and orders of the axes, and the first bytes in that order."""
     count = _KEY // array.itemsize
     for shape in _shapes(array.shape):
         seen = array.reshape(shape)
         for axes in itertools.permutations(range(len(shape))):
-            key = seen.transpose(axes).flat[:count].tobytes()
-            for offset in places.get(key, ()):
-                yield shape, axes, offset
+            yield shape, axes, seen.transpose(axes).flat[:count].tobytes()
 
 
 def _shapes(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

@@ -6,10 +6,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from backends.cuda.lowered import agrees, answers, lowered
+from backends.cuda.test_networks import prepared
 from pass_checks import build
 
 from trine.backends.cuda.groups import Pointwise
-from trine.backends.cuda.lowering import lower
+from trine.backends.cuda.lowering import Weights, lower
+from trine.backends.cuda.lowering.weights import _rounded
 from trine.builder.freeze import freeze, tensor_infos
 from trine.errors import ConfigError, UnsupportedError
 
@@ -95,3 +97,26 @@ def test_equal_weights_share_memory() -> None:
     body = "a = MatMul(x, w)\nb = Sigmoid(a)\ny = MatMul(b, w)"
     made = agrees(build("float[n,6] x", "float y", body, w=weights(6, 6)))
     assert len({view.buffer for group in made.groups for view in group.views() if view.buffer.kind == "weight"}) == 1
+
+
+def test_weights_beyond_fp16_stay_finite_and_infinities_stay() -> None:
+    given = np.array([-1e9, 65519.0, 65520.0, np.inf, -np.inf, np.nan, 1.0], np.float32)
+    wanted = np.array([-65504.0, 65504.0, 65504.0, np.inf, -np.inf, np.nan, 1.0], np.float16)
+    np.testing.assert_array_equal(_rounded(given, np.dtype(np.float16)), wanted)
+    np.testing.assert_array_equal(_rounded(given[:3], np.dtype(np.float16)), wanted[:3])
+
+
+def test_weights_are_rounded_once_for_all_numbers_of_rows() -> None:
+    graph, inputs, outputs, *_ = prepared("vit")
+    weights = Weights()
+    one, two = (
+        {
+            view.buffer.name: view.buffer.data
+            for group in lower(graph, rows, inputs, outputs, "fp16", weights=weights).groups
+            for view in group.views()
+            if view.buffer.kind == "weight" and view.buffer.dtype == "fp16"
+        }
+        for rows in (1, 4)
+    )
+    same = [name for name, data in one.items() if two.get(name) is data]
+    assert len(same) > len(one) // 2

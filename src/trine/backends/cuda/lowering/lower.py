@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,12 +18,13 @@ from trine.backends.cuda.lowering.operators import HANDLERS
 from trine.backends.cuda.lowering.schedule import Dataflow
 from trine.backends.cuda.lowering.state import SAME, STORAGE, CannotLowerError, Lowering
 from trine.backends.cuda.lowering.static_graph import StaticGraph, evaluate, load_static
-from trine.dtypes import DataType
+from trine.backends.cuda.lowering.weights import Weights
 from trine.engine.manifest import TensorInfo
 from trine.engine.portable_graph import PortableGraph
 from trine.errors import ConfigError, UnsupportedError
 
 __all__ = ["Lowered", "lower"]
+
 
 _NEVER_CONSTANT = ("RandomNormal", "RandomUniform", "If", "Loop", "Scan")
 _SHOWN = 20  # problems in the text of an error; all of them are in ``problems``
@@ -60,26 +60,29 @@ def lower(
     fused: bool = True,
     cpu_fallback: bool = False,
     refused: Mapping[str, str] | None = None,
+    weights: Weights | None = None,
 ) -> Lowered:
     """What the graph computes for calls of ``rows`` rows, at ``precision`` ("fp32", "tf32", "fp16", "bf16").
 
     Every shape is a number then. ``fused=False`` leaves one group for each operator, for people who look for a fault.
     ``cpu_fallback``: nodes without kernels become CpuGroups; ``refused``: more such nodes by name, with why.
+    ``weights``: those of other numbers of rows, which are shared.
     Raises UnsupportedError that lists every node without kernels and why, or those that the CPU cannot be given;
     ConfigError for an unknown precision.
     """
     if precision not in STORAGE:
         raise ConfigError(f"precision {precision!r} is not one of the CUDA backend's: {', '.join(STORAGE)}")
+    weights = Weights() if weights is None else weights
     static = load_static(portable, rows, inputs)
     refused = refused or {}
-    walk = _Walk(Lowering(precision, static.opset, rows), static, {}, inputs, outputs, refused)
+    walk = _Walk(Lowering(precision, static.opset, rows, weights), static, {}, inputs, outputs, refused)
     if walk.failed and cpu_fallback and any(node.op_type == "Attention" for node in walk.failed):
         # Perhaps only the pass that recognises attention wrote it, in an opset that the graph does not ask for.
         static = load_static(portable, rows, inputs, recognise=False)
-        walk = _Walk(Lowering(precision, static.opset, rows), static, {}, inputs, outputs, refused)
+        walk = _Walk(Lowering(precision, static.opset, rows, weights), static, {}, inputs, outputs, refused)
     while walk.failed and cpu_fallback:  # each time more nodes, and all of them at the last
         on_cpu = {**walk.on_cpu, **walk.failed}
-        walk = _Walk(Lowering(precision, static.opset, rows), static, on_cpu, inputs, outputs, refused)
+        walk = _Walk(Lowering(precision, static.opset, rows, weights), static, on_cpu, inputs, outputs, refused)
     problems = [*_edge_problems(static, inputs, outputs, cpu_fallback), *walk.problems()]
     if problems:
         raise UnsupportedError(
@@ -91,7 +94,8 @@ def lower(
     lowering = walk.lowering
     made = _give_outputs(lowering, static, outputs)
     groups = fuse(lowering.groups) if fused else lowering.groups
-    return Lowered(_rounded_weights(groups), walk.given, made, frozenset(map(_shown, static.graph)))
+    stored = [with_views(group, lambda view: replace(view, buffer=weights.rounded(view.buffer))) for group in groups]
+    return Lowered(stored, walk.given, made, frozenset(map(_shown, static.graph)))
 
 
 class _Walk:
@@ -266,32 +270,3 @@ def _give_outputs(lowering: Lowering, static: StaticGraph, infos: Sequence[Tenso
         by_rows = bool(info.shape) and not isinstance(info.shape[0], int)
         lowering.emit(Pointwise(name=lowering.name, y=y, inputs=(found,), expr=Expr("input"), by_rows=by_rows))
     return tuple(buffers)
-
-
-def _rounded_weights(groups: list[Group]) -> list[Group]:
-    """Weights in the element type that they are stored in; only now, as fusion computes with them in fp32."""
-    done: dict[Buffer, Buffer] = {}
-    types = {"fp32": DataType.FLOAT32, "fp16": DataType.FLOAT16, "bf16": DataType.BFLOAT16}
-
-    def change(view: View) -> View:
-        buffer = view.buffer
-        if buffer.kind != "weight" or buffer.dtype not in types:
-            return view
-        if buffer not in done:
-            assert buffer.data is not None
-            done[buffer] = replace(buffer, data=_rounded(buffer.data, types[buffer.dtype].numpy))
-        return replace(view, buffer=done[buffer])
-
-    return [with_views(group, change) for group in groups]
-
-
-def _rounded(data: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """fp32 in another type. Large numbers that stand for infinity in a mask stay finite; infinity stays."""
-    if data.dtype == dtype:
-        return data
-    with np.errstate(over="ignore"):
-        rounded = data.astype(dtype)
-    overflowed = np.isinf(rounded) & np.isfinite(data) if dtype == np.float16 else None
-    if overflowed is not None and overflowed.any():
-        rounded[overflowed] = np.copysign(np.finfo(np.float16).max, data[overflowed])
-    return rounded

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from trine.backends.cuda.groups import (
@@ -21,6 +19,7 @@ from trine.backends.cuda.groups import (
 from trine.backends.cuda.lowering.factored import Factored, factored, plain, refactored
 from trine.backends.cuda.lowering.static_graph import Array
 from trine.backends.cuda.lowering.views import memory_order, order_for, permuted, reshaped
+from trine.backends.cuda.lowering.weights import Weights
 
 __all__ = ["SAME", "STORAGE", "CannotLowerError", "Lowering"]
 
@@ -44,7 +43,7 @@ class CannotLowerError(Exception):
 class Lowering:
     """Walks with the nodes. ``values`` maps what was made so far to views, or to arrays where it is constant."""
 
-    def __init__(self, precision: str, opset: int, rows: int) -> None:
+    def __init__(self, precision: str, opset: int, rows: int, weights: Weights | None = None) -> None:
         self.storage = STORAGE[precision]
         self.opset = opset
         self.rows = rows
@@ -55,7 +54,7 @@ class Lowering:
         self.slots: dict[ir.Value, Buffer] = {}
         self.for_caller: dict[ir.Value, Buffer] = {}
         self.stays: dict[ir.Value, str] = {}
-        self._weights: dict[tuple[Any, ...], tuple[Buffer, Array]] = {}
+        self._weights = Weights() if weights is None else weights
 
     # What a node is given
 
@@ -134,19 +133,11 @@ class Lowering:
         return self.new(view.shape, dtype or view.dtype, memory_order(view))
 
     def weight(self, array: Array, name: str, dtype: str | None = None) -> View:
-        """A constant in memory, contiguous. Equal requests for one array share a buffer.
-
-        Floats are kept in fp32 until the fusion is done, which may change them, and rounded after that.
-        """
-        floating = array.dtype.kind not in "iub"
-        dtype = dtype or (self.storage if floating else str(array.dtype).replace("uint64", "int64"))
-        address = array.__array_interface__["data"][0]
-        key = (address, array.shape, array.strides, dtype)
-        if key not in self._weights:
-            # Arrays stay referenced beside their buffers: an address is an identity only while its array lives.
-            data = np.ascontiguousarray(array, np.float32) if floating else np.ascontiguousarray(array)
-            self._weights[key] = (Buffer(name, "weight", dtype, array.size, data.reshape(-1)), array)
-        return View(self._weights[key][0], array.shape, contiguous_strides(array.shape))
+        """A constant in memory, contiguous; see ``Weights``."""
+        dtype = dtype or (
+            self.storage if array.dtype.kind not in "iub" else str(array.dtype).replace("uint64", "int64")
+        )
+        return View(self._weights.buffer(array, name, dtype), array.shape, contiguous_strides(array.shape))
 
     # Moving elements
 
