@@ -146,8 +146,35 @@ def _pool(g: Graph) -> None:
     g.put(f"{op}<kernel_shape = [3, 3]>({padded})", (n, c, h, w))
 
 
+def _select(g: Graph, chosen: tuple[str, tuple[int | str, ...]] | None = None) -> None:
+    x, shape = chosen or g.pick()
+    if len(shape) < 3:
+        return
+    axis = g.draw(st.integers(1, len(shape) - 1))
+    before, after = shape[:axis], shape[axis + 1 :]
+    kind = g.draw(st.integers(0, 2))
+    if kind == 0:
+        index = g.integers(-1)
+        g.weights[index] = g.weights[index].reshape(())
+        g.put(f"Gather<axis = {axis}>({x}, {index})", (*before, *after))
+    elif kind == 1:
+        g.put(f"Gather<axis = {axis}>({x}, {g.integers(0, -1)})", (*before, 2, *after))
+    else:
+        bounds = f"{g.integers(0)}, {g.integers(1)}, {g.integers(axis)}"
+        g.put(f"Slice({x}, {bounds})", (*before, 1, *after))
+
+
 def _norm(g: Graph) -> None:
     x, shape = g.pick()
+    if g.draw(st.booleans()):
+        g.put(f"LayerNormalization({x}, {g.weight(shape[-1])}, {g.weight(shape[-1])})", shape)
+    else:
+        _spelled_norm(g, x, shape)
+    if g.draw(st.booleans()):
+        _select(g, g.values[-1])
+
+
+def _spelled_norm(g: Graph, x: str, shape: tuple[int | str, ...]) -> None:
     axis = g.integers(-1)
     if g.draw(st.booleans()):
         mean = g.put(f"ReduceMean({x}, {axis})", (), keep=False)
@@ -180,7 +207,9 @@ def _attention(g: Graph) -> None:
     g.put(f"MatMul({g.put(f'Softmax({scores})', (), keep=False)}, {x})", shape)
 
 
-STEPS = [_conv, _affine, _unary, _binary, _transpose, _reshape, _matmul, _pool, _norm, _activation, _attention]
+STEPS = [
+    _conv, _affine, _unary, _binary, _transpose, _reshape, _matmul, _pool, _norm, _select, _activation, _attention,
+]  # fmt: skip
 
 
 @st.composite
@@ -205,7 +234,7 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
     return build("float[n, 4, 5, 6] x", outputs, "\n".join(g.lines), **g.weights)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(models())
 def test_random_graphs_keep_their_answers(proto: onnx.ModelProto) -> None:
     model, _ = optimise(proto)

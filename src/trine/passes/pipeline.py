@@ -33,6 +33,7 @@ from trine.passes.recognise_rms_norm import RecogniseRmsNorm
 from trine.passes.remove_dead_nodes import RemoveDeadNodes
 from trine.passes.remove_identities import RemoveIdentities
 from trine.passes.rewriting import Counted
+from trine.passes.select_before_norm import SelectBeforeNorm
 from trine.passes.spell_out_attention import SpellOutAttention
 
 __all__ = ["DEFAULT_PASSES", "PassRecord", "run_passes"]
@@ -51,6 +52,7 @@ DEFAULT_PASSES: tuple[ir.passes.InPlacePass, ...] = (
     MergeCommonSubexpressions(),  # before patterns are matched: they expect one node where x - mean is used twice
     RecogniseLayerNorm(),  # before RecogniseRmsNorm, which would take the second half of it
     RecogniseRmsNorm(),
+    SelectBeforeNorm(),  # after RecogniseLayerNorm; before FoldNormScale, as the head reads the norm itself then
     RecogniseActivations(),
     RecogniseGlobalPool(),
     RecogniseAttention(),  # before FoldAffine, which might move a scale into a projection

@@ -267,15 +267,16 @@ def test_small_networks(name: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-@pytest.mark.parametrize(("name", "products"), [("vit", 4), ("convnext", 4)])
+@pytest.mark.parametrize(("name", "products"), [("vit", 5), ("convnext", 4)])
 def test_products_that_normalise_their_sums(
     name: str, products: int, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with large batches, see fuse_normal. What stays: norms whose pixels are then chosen, convolved or averaged."""
+    """As with large batches, see fuse_normal. What stays: norms whose pixels are then convolved or averaged."""
     monkeypatch.setattr(normal, "LEAST_BYTES", 0)
     found = check(name, precision)
     wanted = SMALL[name][2]
-    assert found == {**wanted, "LayerNorm": wanted["LayerNorm"] - products, "RowStatistics": products}
+    left = {**wanted, "LayerNorm": wanted["LayerNorm"] - products, "RowStatistics": products}
+    assert found == {kind: count for kind, count in left.items() if count}
     if HAS_TRITON:
         check_plan(name, precision)
 
