@@ -103,7 +103,9 @@ def squeeze_excite(
             inside = (place < share) & (o < C)
             mask = inside[:, None] & (s < S)[None, :]
             weight = tl.load(w2 + o[:, None] * W2_ROW + s[None, :], mask=mask, other=0.0).to(tl.float32)
-            value = tl.sum(weight * h[None, :], axis=1)
+            # The 0 rounds each product: a lane with one would else add it unrounded to the other lanes' rounded ones,
+            # and lanes that hold the same sum would differ in its last bit.
+            value = tl.sum(weight * h[None, :] + 0.0, axis=1)
             if b2 is not None:
                 value += tl.load(b2 + o, mask=inside, other=0.0).to(tl.float32)
             value = activate(value, ACT2, ACT2_A, ACT2_B)
