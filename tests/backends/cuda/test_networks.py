@@ -273,6 +273,7 @@ def test_products_that_normalise_their_sums(
 ) -> None:
     """As with large batches, see fuse_normal. What stays: norms whose pixels are then convolved or averaged."""
     monkeypatch.setattr(normal, "LEAST_BYTES", 0)
+    monkeypatch.setattr(normal, "LEAST_PRODUCTS", 0)
     found = check(name, precision)
     wanted = SMALL[name][2]
     left = {**wanted, "LayerNorm": wanted["LayerNorm"] - products, "RowStatistics": products}

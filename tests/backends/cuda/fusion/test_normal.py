@@ -37,6 +37,7 @@ ROWS, N, COLUMNS = 48, 64, 40
 @pytest.fixture(autouse=True)
 def small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normal, "LEAST_BYTES", 0)
+    monkeypatch.setattr(normal, "LEAST_PRODUCTS", 0)
 
 
 def made(name: str, shape: tuple[int, ...], dtype: str = "fp16", data: np.ndarray | None = None) -> View:
@@ -125,6 +126,17 @@ def test_small_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     first = norm()
     monkeypatch.setattr(normal, "LEAST_BYTES", 2 * ROWS * N + 1)
     stays(first, product(first.y))
+
+
+def test_short_products_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = norm()
+    wide = made("w", (2 * N, N), "fp16", RANDOM.standard_normal((2 * N, N)))
+    second = replace(product(first.y), b=wide, y=made("y", (ROWS, 2 * N)))
+    assert [type(group) for group in fused(first, second)] == [RowStatistics, Gemm]
+    monkeypatch.setattr(normal, "LEAST_PRODUCTS", N + 1)
+    stays(first, second)
+    monkeypatch.setattr(normal, "LEAST_PRODUCTS", N)
+    assert [type(group) for group in fused(first, second)] == [RowStatistics, Gemm]
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
