@@ -160,11 +160,11 @@ def cuda_build(results: Path) -> str | None:
     peers = load(results, "cuda_peers")
     for cell in peers["cells"] if peers else ():
         if (cell["model"], cell["batch"]) == (found["model"], 1):
-            label = "torch.compile's first calls, batch 1, nothing on disk (the run above, other networks beside it), s"
+            label = "torch.compile's first calls, batch 1, in the run above, with other networks beside it, s"
             rows.append([label, f"{cell['compile_seconds']:.1f}"])
     note = (
         f"{found['model']}, buckets for {found['buckets']}, 16 cores; {found['hardware']['gpu']}; "
-        f"trine with Triton {found['trine_triton']}; {found['date']}."
+        f"trine with Triton {found['trine_triton']}; {found.get('dates', {}).get('tuned', found['date'])}."
     )
     return markdown(("measured", "result"), rows) + "\n\n" + note
 

@@ -125,3 +125,9 @@ def test_refuses_gemms_of_other_forms(gemm: str) -> None:
     body = f"{NORM}y = {gemm}"
     proto = build("float[3, 4] x", "float[3, 6] y", body, c=_array(3, 6), **CONSTANTS)
     assert unchanged(proto, FoldNormScale())
+
+
+def test_a_sum_of_biases_that_would_be_infinite() -> None:
+    given = {"s": _array(4), "t": np.full(4, 1e38), "w": np.full((4, 6), 0.5), "b": np.full(6, 2e38)}
+    narrow = {name: array.astype(np.float32) for name, array in given.items()}
+    assert unchanged(build(X, Y, f"{NORM}p = MatMul(m, w)\ny = Add(p, b)", **narrow), FoldNormScale())

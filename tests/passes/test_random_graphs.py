@@ -166,10 +166,19 @@ def _select(g: Graph, chosen: tuple[str, tuple[int | str, ...]] | None = None) -
 
 def _norm(g: Graph) -> None:
     x, shape = g.pick()
-    if g.draw(st.booleans()):
-        g.put(f"LayerNormalization({x}, {g.weight(shape[-1])}, {g.weight(shape[-1])})", shape)
-    else:
+    kind = g.draw(st.integers(0, 3))
+    if kind == 0:
         _spelled_norm(g, x, shape)
+    else:
+        # A product may be all that reads it, with or without a bias, or a selection.
+        y = g.put(f"LayerNormalization({x}, {g.weight(shape[-1])}, {g.weight(shape[-1])})", shape, keep=kind == 1)
+        if kind == 3:
+            _select(g, (y, shape))
+            return
+        if kind == 2:
+            y = g.put(f"MatMul({y}, {g.weight(shape[-1], 4)})", (*shape[:-1], 4))
+            if g.draw(st.booleans()):
+                g.put(f"Add({y}, {g.weight(4)})", (*shape[:-1], 4))
     if g.draw(st.booleans()):
         _select(g, g.values[-1])
 

@@ -155,8 +155,12 @@ def _fold(product: ir.Node, scale: np.ndarray, shift: np.ndarray) -> _Fold | Non
     wide = array.astype(np.float64)
     scaled = (wide * (scale if turned else scale[:, None])).astype(array.dtype)
     added = wide @ shift if turned else shift @ wide
-    if not (np.all(np.isfinite(scaled)) and np.all(np.isfinite(added.astype(array.dtype)))):
-        return None
+    old = biased.inputs[position] if biased is not None and position < len(biased.inputs) else None
+    given = constant(old)
+    total = added if given is None else given.astype(np.float64).reshape(-1) + added
+    with np.errstate(over="ignore"):
+        if not all(np.isfinite(each.astype(array.dtype)).all() for each in (scaled, added, total)):
+            return None
     return _Fold(product, weights, scaled, added, biased, position)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from backends.cuda.kernels.test_squeeze_excite_blocks import TACTIC as BLOCKS
 from backends.cuda.kernels.test_squeeze_excite_blocks import squeeze
 
 from trine.backends.cuda.choose import Choice, Chooser
-from trine.backends.cuda.compiler import compile_all, compile_kernel
+from trine.backends.cuda.compiler import compile_all, compile_each, compile_kernel
 from trine.backends.cuda.groups import Group
 from trine.backends.cuda.kernel_cache import KernelCache, kernel_key
 from trine.backends.cuda.kernels import conv_gluon, gemm_gluon
@@ -27,7 +28,7 @@ from trine.backends.cuda.signature import group_signature
 from trine.backends.cuda.tactic import CudaTactic, Launch
 from trine.backends.cuda.target import TARGETS
 from trine.backends.cuda.tuning_cache import TuningCache
-from trine.errors import BuildError, DeviceError, DeviceMemoryError
+from trine.errors import BuildError, DeviceError, DeviceLostError, DeviceMemoryError
 from trine.runtime.cuda.plan import Kernel
 
 ONE_ROW = product(1, 256, 512)
@@ -137,6 +138,45 @@ def test_kernels_that_do_not_run_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BuildError, match=r"nothing for it compiles and runs:\n.*an invalid argument"):
         chosen(chooser(tmp_path / "timings.json", timer=Gpu(broken)))
+
+
+def test_what_is_remembered_as_refused_is_an_error_again(tmp_path: Path) -> None:
+    def broken(launch: Launch) -> float:
+        raise DeviceError("an invalid argument")
+
+    path = tmp_path / "timings.json"
+    first = chooser(path, timer=Gpu(broken))
+    with pytest.raises(BuildError, match="an invalid argument"):
+        chosen(first)
+    first.cache.save()
+    for timer in (Gpu(broken), None):
+        with pytest.raises(BuildError, match=r"compiles and runs:\n.*refused before, says the timing cache"):
+            chosen(chooser(path, timer=timer))
+
+
+def test_kernels_compile_in_other_processes_than_the_one_that_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[int | None] = []
+
+    def alone(sources: Any, target: Any, cache: Any, processes: int | None) -> Any:
+        asked_for.append(processes)
+        return compile_each(sources, target, cache, 1)
+
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("trine.backends.cuda.choose.compile_each", alone)
+    cache, timer = TuningCache(None, "", "sm_90"), Gpu(lambda launch: 1.0)
+    assert chosen(Chooser(TARGETS["sm_90"], cache, KernelCache(None), timer, most=1)).latency_us == 1.0
+    assert asked_for == [2]
+
+
+def test_a_timer_that_fails_ends_what_still_compiles() -> None:
+    def lost(launch: Launch) -> float:
+        raise DeviceLostError("cuda:0: a kernel failed")
+
+    asked = chooser(timer=Gpu(lost))
+    asked.processes = 2
+    with pytest.raises(DeviceLostError):
+        asked.choose({1: [ONE_ROW, squeeze(128, 4, 2304, 96)]}, lambda text: None)
+    assert not [each for each in multiprocessing.active_children() if each.is_alive()]
 
 
 def test_more_shared_memory_than_the_target_has_is_refused() -> None:

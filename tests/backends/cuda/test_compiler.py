@@ -13,7 +13,7 @@ from backends.cuda.kernels.test_gemm import before, product
 
 pytest.importorskip("triton", reason="compiles kernels with Triton, which is not installed")
 
-from trine.backends.cuda.compiler import compile_all
+from trine.backends.cuda.compiler import _in_processes, _job, compile_all
 from trine.backends.cuda.kernel_cache import KernelCache
 from trine.backends.cuda.kernels.conv_launch import ImplicitGemmConv
 from trine.backends.cuda.kernels.gemm_launch import GemmTiles
@@ -49,6 +49,16 @@ def test_a_script_that_does_not_guard_its_main_part_runs_once(tmp_path):
     )
     assert result.stdout.splitlines() == ["the script runs", "compiled 2"], result.stderr
     assert len(list((tmp_path / "kernels").iterdir())) == 2
+
+
+def test_a_kernel_that_ends_the_compiler_leaves_the_others(tmp_path, monkeypatch):
+    (tmp_path / "ends_its_process.py").write_text("import os\nos._exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    source = CONV.launches(GROUP, CONV.configurations(GROUP, SM90)[0], SM90)[0].kernel
+    good = _job(source, SM90)
+    found = dict(_in_processes({"bad": dataclasses.replace(good, module="ends_its_process"), "good": good}, 2))
+    assert found["bad"] == "the compiler crashed"
+    assert found["good"].name == source.function.fn.__name__
 
 
 @pytest.mark.parametrize("tf32", [True, False])

@@ -6,10 +6,12 @@ import pytest
 
 pytest.importorskip("triton", reason="compiles kernels with Triton, which is not installed")
 
+from backends.cuda.kernels.test_gemm import product
 from backends.cuda.test_networks import SMALL, prepared
 from runtime.cuda.tensor_map_rules import check_tensor_map
 
 from trine.backends.cuda.groups import ITEM_BYTES
+from trine.backends.cuda.kernels.gemm_gluon import HopperGemm
 from trine.backends.cuda.lowering import lower
 from trine.backends.cuda.records import tensor_map_record
 from trine.backends.cuda.registry import all_tactics
@@ -35,3 +37,12 @@ def test_the_driver_takes_every_tensor_map(name: str) -> None:
                             record = tensor_map_record(argument, ("arena", 0))
                             check_tensor_map(record, view.offset * ITEM_BYTES[view.dtype])
     assert found > 0
+
+
+def test_one_row_of_one_output() -> None:
+    group, target, tactic = product(1, 1, 512), TARGETS["sm_90"], HopperGemm(True)
+    (launch,) = tactic.launches(group, tactic.configurations(group, target)[0], target)
+    records = [tensor_map_record(each, ("arena", 0)) for each in launch.arguments if isinstance(each, TensorMap)]
+    assert [1, 1] in [record["shape"] for record in records]
+    for record in records:
+        check_tensor_map(record, 0)

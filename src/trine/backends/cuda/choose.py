@@ -184,10 +184,10 @@ class Chooser:
         missing: dict[str, set[str]] = {}
         readers: dict[str, list[str]] = {}
         for key, group in distinct.items():
-            wanted = ranked[key] if self.timer is not None else ranked[key][:1]  # more only if it does not compile
+            tried = ranked[key] if self.timer is not None else ranked[key][:1]  # more only if it does not compile
             kernels = {
                 kernel_key(launch.kernel, self.target): launch.kernel
-                for candidate in wanted
+                for candidate in tried
                 for launch in candidate.tactic.launches(group, candidate.configuration, self.target)
             }
             sources |= kernels
@@ -196,8 +196,13 @@ class Chooser:
                 readers.setdefault(kernel, []).append(key)
         processes = self.processes
         if processes is None and self.timer is not None:
-            processes = max(1, (os.cpu_count() or 1) - 1)  # one core for what launches and times
+            # One core for what launches and times; but never this process, which does that, alone.
+            processes = max(2, (os.cpu_count() or 1) - 1)
         chosen = 0
+        for key, wanted in missing.items():
+            if not wanted:  # all is remembered as refused
+                chosen += 1
+                yield key
         results = compile_each(sources.values(), self.target, self.kernel_cache, processes)
         for number, (kernel, result) in enumerate(results, 1):
             self._keep(kernel, result)
@@ -230,7 +235,7 @@ class Chooser:
 
     def _best(self, key: str, group: Group, ranked: Sequence[_Candidate]) -> tuple[_Candidate, float | None]:
         known = self.cache.timings(key)
-        failures = []
+        failures = [f"{label}: refused before, says the timing cache" for label in known if known[label] is None]
         no_room: DeviceMemoryError | None = None  # says nothing of a kernel: another build may have it
         timed: list[tuple[float, _Candidate]] = []
         for candidate in ranked:

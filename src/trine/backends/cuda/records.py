@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from trine.backends.cuda.groups import ITEM_BYTES
@@ -21,8 +22,7 @@ def tensor_map_record(argument: TensorMap, base: tuple[Any, ...]) -> dict[str, A
         "base": list(base),
         "dtype": view.dtype,
         "shape": list(view.shape),
-        # Of an axis of length 1 no step is taken; the driver looks at it all the same.
-        "strides": [_allowed(s, view.dtype) if n == 1 else s for n, s in zip(view.shape, view.strides, strict=True)],
+        "strides": [*map(_allowed(view.dtype), view.shape[:-1], view.strides[:-1]), view.strides[-1]],
         "box": list(argument.box),
         # Triton's shared layouts: the widest swizzle that the tile's rows fill.
         "swizzle": next((width for width in (128, 64, 32) if inner >= width), 0),
@@ -38,6 +38,7 @@ def tensor_map_record(argument: TensorMap, base: tuple[Any, ...]) -> dict[str, A
     }
 
 
-def _allowed(stride: int, dtype: str) -> int:
+def _allowed(dtype: str) -> Callable[[int, int], int]:
+    """Strides as the driver takes them: of an axis of length 1 no step is taken, but it looks at it all the same."""
     step = _STEP_BYTES // ITEM_BYTES[dtype]
-    return max(-(-stride // step), 1) * step
+    return lambda length, stride: max(-(-stride // step), 1) * step if length == 1 else stride

@@ -118,5 +118,5 @@ def test_weights_are_rounded_once_for_all_numbers_of_rows() -> None:
         }
         for rows in (1, 4)
     )
-    same = [name for name, data in one.items() if two.get(name) is data]
-    assert len(same) > len(one) // 2
+    others = {name for name, data in one.items() if two.get(name) is not data}
+    assert others == {"expand", "conv_proj.weight in blocks"}, "what fusion makes of weights, for each number of rows"

@@ -94,8 +94,15 @@ def lower(
     lowering = walk.lowering
     made = _give_outputs(lowering, static, outputs)
     groups = fuse(lowering.groups) if fused else lowering.groups
-    stored = [with_views(group, lambda view: replace(view, buffer=weights.rounded(view.buffer))) for group in groups]
-    return Lowered(stored, walk.given, made, frozenset(map(_shown, static.graph)))
+    stored: dict[Buffer, Buffer] = {}
+
+    def as_stored(view: View) -> View:
+        if view.buffer not in stored:
+            stored[view.buffer] = weights.rounded(view.buffer)
+        return replace(view, buffer=stored[view.buffer])
+
+    groups = [with_views(group, as_stored) for group in groups]
+    return Lowered(groups, walk.given, made, frozenset(map(_shown, static.graph)))
 
 
 class _Walk:

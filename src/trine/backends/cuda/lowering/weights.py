@@ -25,6 +25,7 @@ class Weights:
         # Arrays stay referenced beside their buffers: an address is an identity only while its array lives.
         self._made: dict[tuple[Any, ...], tuple[Buffer, Array]] = {}
         self._rounded: dict[Buffer, Buffer] = {}
+        self._own: set[Buffer] = set()
 
     def buffer(self, array: Array, name: str, dtype: str) -> Buffer:
         """The array's elements, contiguous. Equal requests for one array share a buffer."""
@@ -33,16 +34,21 @@ class Weights:
             floating = array.dtype.kind not in "iub"
             data = np.ascontiguousarray(array, np.float32) if floating else np.ascontiguousarray(array)
             self._made[key] = (Buffer(name, "weight", dtype, array.size, data.reshape(-1)), array)
+            self._own.add(self._made[key][0])
         return self._made[key][0]
 
     def rounded(self, buffer: Buffer) -> Buffer:
-        """With the elements of a weight in the type that they are stored in."""
+        """With the elements of a weight in the type that they are stored in. Kept for those that ``buffer`` made; what
+        fusion makes of them is another for each number of rows."""
         if buffer.kind != "weight" or buffer.dtype not in _FLOATS:
             return buffer
-        if buffer not in self._rounded:
-            assert buffer.data is not None
-            self._rounded[buffer] = replace(buffer, data=_rounded(buffer.data, _FLOATS[buffer.dtype].numpy))
-        return self._rounded[buffer]
+        if buffer in self._rounded:
+            return self._rounded[buffer]
+        assert buffer.data is not None
+        made = replace(buffer, data=_rounded(buffer.data, _FLOATS[buffer.dtype].numpy))
+        if buffer in self._own:
+            self._rounded[buffer] = made
+        return made
 
 
 def _rounded(data: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
