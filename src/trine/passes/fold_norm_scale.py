@@ -80,7 +80,7 @@ class _Fold:
     product: ir.Node
     weights: ir.Value
     scaled: np.ndarray
-    shift: np.ndarray
+    bias: np.ndarray | None  # None: as it was
     biased: ir.Node | None
     position: int
 
@@ -89,17 +89,15 @@ class _Fold:
         product = self.product
         product.replace_input_with(1, add_initializer(product, f"{self.weights.name}", self.scaled))
         drop_if_unused(self.weights)
-        if not self.shift.any():
-            return
         biased = self.biased
+        if self.bias is None:
+            return
         if biased is None:
-            self._add()
+            self._add(self.bias)
             return
         old = biased.inputs[self.position] if self.position < len(biased.inputs) else None
         stem = old.name if old is not None else f"{self.weights.name}/bias"
-        given = constant(old)
-        bias = self.shift if given is None else given.astype(np.float64).reshape(-1) + self.shift
-        made = add_initializer(biased, f"{stem}", bias.astype(self.scaled.dtype))
+        made = add_initializer(biased, f"{stem}", self.bias)
         if self.position < len(biased.inputs):
             biased.replace_input_with(self.position, made)
         else:
@@ -107,11 +105,11 @@ class _Fold:
         if old is not None:
             drop_if_unused(old)
 
-    def _add(self) -> None:
+    def _add(self, given: np.ndarray) -> None:
         product = self.product
         graph = product.graph
         assert graph is not None
-        bias = add_initializer(product, f"{self.weights.name}/bias", self.shift.astype(self.scaled.dtype))
+        bias = add_initializer(product, f"{self.weights.name}/bias", given)
         again = ir.Node("", "MatMul", list(product.inputs), name=product.name, metadata_props=product.metadata_props)
         again.outputs[0].type, again.outputs[0].shape = product.outputs[0].type, product.outputs[0].shape
         graph.insert_before(product, again)
@@ -159,9 +157,10 @@ def _fold(product: ir.Node, scale: np.ndarray, shift: np.ndarray) -> _Fold | Non
     given = constant(old)
     total = added if given is None else given.astype(np.float64).reshape(-1) + added
     with np.errstate(over="ignore"):
-        if not all(np.isfinite(each.astype(array.dtype)).all() for each in (scaled, added, total)):
+        bias = total.astype(array.dtype)
+        if not all(np.isfinite(each).all() for each in (scaled, added.astype(array.dtype), bias)):
             return None
-    return _Fold(product, weights, scaled, added, biased, position)
+    return _Fold(product, weights, scaled, bias if added.any() else None, biased, position)
 
 
 def _added(product: ir.Node, columns: int) -> tuple[ir.Node | None, int]:

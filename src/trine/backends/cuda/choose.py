@@ -133,12 +133,11 @@ class Chooser:
         """What to look at: the best that is remembered, then what has not been timed yet."""
         found, reasons = [], []
         guesses: set[str] = set()
-        here = {tactic.name for tactic in all_tactics() if tactic.supports(group, self.target)}  # can be compiled
         for tactic in all_tactics(self.kernel_cache.folder is not None):
             support = tactic.supports(group, self.target)
             if support:
                 candidates = [_Candidate(tactic, each) for each in tactic.configurations(group, self.target)]
-                if tactic.name not in here:
+                if not self._compiles_here(tactic, group):
                     candidates = [candidate for candidate in candidates if self._at_hand(candidate, group)]
                 found += candidates
                 guesses |= {candidate.label() for candidate in candidates[: self.most]}
@@ -166,6 +165,12 @@ class Chooser:
             fresh = [c for c in fresh if self._at_hand(c, group)] or ([] if measured else fresh[:_GUESSES])
         self._slower[key] = measured[1:]
         return measured[:1] + fresh
+
+    def _compiles_here(self, tactic: CudaTactic, group: Group) -> bool:
+        """Of a tactic that can compute the group, if its kernels come from somewhere: those for Hopper may have to."""
+        return tactic in all_tactics() or any(
+            each.name == tactic.name and each.supports(group, self.target) for each in all_tactics()
+        )
 
     def _at_hand(self, candidate: _Candidate, group: Group) -> bool:
         launches = candidate.tactic.launches(group, candidate.configuration, self.target)
@@ -199,6 +204,10 @@ class Chooser:
             # One core for what launches and times; but never this process, which does that, alone.
             processes = max(2, (os.cpu_count() or 1) - 1)
         chosen = 0
+
+        def tell(number: int) -> None:
+            say(f"kernels: {number} of {len(sources)} compiled, chosen for {chosen} of {len(distinct)} groups")
+
         for key, wanted in missing.items():
             if not wanted:  # all is remembered as refused
                 chosen += 1
@@ -210,9 +219,9 @@ class Chooser:
                 missing[key].discard(kernel)
                 if not missing[key]:
                     chosen += 1
-                    say(f"kernels: {number} of {len(sources)} compiled, chosen for {chosen} of {len(distinct)} groups")
+                    tell(number)
                     yield key
-            say(f"kernels: {number} of {len(sources)} compiled, chosen for {chosen} of {len(distinct)} groups")
+            tell(number)
 
     def _keep(self, key: str, result: Kernel | str) -> None:
         if isinstance(result, Kernel):
